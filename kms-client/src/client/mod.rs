@@ -1,0 +1,55 @@
+//! The HTTP client: one method for each operation of the native API, and envelope encryption on top of them.
+//!
+//! It speaks HTTP/1.1 over TLS 1.3 only, keeps its connections, and follows no redirect. What may be asked twice (reads
+//! and operations on data keys) is asked again when the server is overloaded or cannot answer for a moment; a control
+//! change never is, because an answer that got lost may have been a success.
+
+mod body;
+mod builder;
+mod control;
+mod data;
+mod envelope;
+mod error;
+mod new_file;
+mod token;
+mod transport;
+mod trust;
+
+use std::sync::Arc;
+
+pub use self::{
+    builder::Builder,
+    envelope::{Decrypted, Encrypted, Rewrapped},
+    error::{Error, Result},
+    new_file::{Existing, NewFile},
+};
+
+/// A client of one Keyward server. Clones share connections and are cheap.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Arc<transport::Transport>,
+}
+
+impl Client {
+    /// Begins to describe a client.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), kms_client::config::Error> {
+    /// use kms_client::client::Client;
+    ///
+    /// let client = Client::builder().url("https://kms.example.org:8443").token("eyJhbGciOi...").build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A client as the environment or the user's profile describes it: see [`crate::config`].
+    ///
+    /// # Errors
+    /// When neither says where the server is, or something they name cannot be read.
+    pub fn from_env() -> std::result::Result<Self, crate::config::Error> {
+        crate::config::Settings::load(&crate::config::Choice::default())?.client()
+    }
+}

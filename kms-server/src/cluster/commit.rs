@@ -1,0 +1,389 @@
+//! The way from one revision to the next.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kms_client::id::{ChangeId, PrincipalId};
+
+use super::{
+    Cluster, Ledger, LoadError, Receipt, ReceiptNode, RowSum,
+    authentication::HistoryEntry,
+    load::check_entry,
+    snapshot::Snapshot,
+};
+use crate::{
+    crash_point,
+    model::{Change, Error, Operation, Revision, Row},
+    store::{self, AuditIntent, ControlChange, Head, StoredRow},
+};
+
+/// How often a change is decided anew because another node's came first.
+const TRIES: usize = 16;
+
+/// What a change does at one revision, and the record of it.
+#[derive(Debug)]
+pub struct Proposal<R> {
+    /// The rows that replace others.
+    pub rows: Vec<Row>,
+    /// The record, for whoever seals it.
+    pub record: R,
+    /// The same record as it is stored with the change, in case this node does not live to seal it.
+    pub intent: Vec<u8>,
+}
+
+/// A change that is in force.
+#[derive(Debug)]
+pub struct Committed<R> {
+    /// The proof of it.
+    pub receipt: Receipt,
+    /// The rows as they are since.
+    pub rows: Vec<Row>,
+    /// The record to be sealed.
+    pub record: R,
+}
+
+/// Why a change is not in force.
+#[derive(Debug)]
+pub enum CommitError<D, X> {
+    /// It was refused at this snapshot.
+    Refused(Arc<Snapshot<D>>, X),
+    /// It could not be committed; nothing happened.
+    Failed(Error),
+    /// It may have been committed.
+    Unknown,
+}
+
+/// The rows of one change with their tags, and the head that follows.
+struct Step {
+    revision: Revision,
+    at: Timestamp,
+    head: Head,
+    entry: ControlChange,
+    rows: Vec<StoredRow>,
+    sum: RowSum,
+}
+
+impl<D: Send + Sync + 'static> Cluster<D> {
+    /// Commits a change, applies it, waits until nothing leaves this node under the older rules, and remembers it
+    /// outside the database. `decide` says what the change does at the snapshot, revision and moment it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`].
+    pub async fn commit<R, X>(
+        &self,
+        change: &Change,
+        principal: Option<PrincipalId>,
+        decide: impl Fn(&Snapshot<D>, Revision, Timestamp) -> Result<Proposal<R>, X>,
+    ) -> Result<Committed<R>, CommitError<D, X>> {
+        let mut ledger = self.ledger.lock().await;
+        for _ in 0..TRIES {
+            if !self.is_serving() {
+                self.catch_up(&mut ledger).await.map_err(failed)?;
+            }
+            let snapshot = self.snapshot();
+            let revision = match &change.operation {
+                Operation::AcceptDatabase { remembered, .. } => snapshot.revision.max(*remembered).next(),
+                _ => snapshot.revision.next(),
+            };
+            let at = self.now();
+            let proposal = decide(&snapshot, revision, at).map_err(|refusal| CommitError::Refused(snapshot.clone(), refusal))?;
+            let step = self.step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
+                .map_err(CommitError::Failed)?;
+            match self.write(&snapshot, change, &step, &proposal.intent).await {
+                Ok(true) => {
+                    let Proposal { rows, record, .. } = proposal;
+                    let receipt = self.acknowledge(&mut ledger, change.id, &rows, step).await?;
+                    return Ok(Committed { receipt, rows, record });
+                }
+                // Another node's change has the number: look again from there.
+                Ok(false) => self.catch_up(&mut ledger).await.map_err(failed)?,
+                Err(WriteError::Refused(error)) => return Err(CommitError::Failed(error)),
+                Err(WriteError::Unknown(error)) => {
+                    tracing::error!(change.id = %change.id, error = &error as &dyn std::error::Error, "a commit's outcome is not known");
+                    self.in_doubt.store(true, Ordering::SeqCst);
+                    return Err(CommitError::Unknown);
+                }
+            }
+        }
+        Err(CommitError::Failed(Error::unavailable(
+            crate::model::Refusal::Overloaded,
+            "too many control changes at once",
+        )))
+    }
+
+    /// Tries to learn the newest state while the outcome of a commit is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; the node then still serves nothing.
+    pub async fn resolve_doubt(&self) -> Result<(), LoadError> {
+        let mut ledger = self.ledger.lock().await;
+        if self.is_serving() { Ok(()) } else { self.catch_up(&mut ledger).await }
+    }
+
+    /// The newest revision that anchor file or token remembers.
+    ///
+    /// # Errors
+    ///
+    /// That of the anchor.
+    pub async fn remembered(&self) -> Result<Revision, LoadError> {
+        self.anchor.newest(&self.row_key).await
+    }
+
+    /// Whether the database is older than what anchor file or token remember, or has taken another course.
+    ///
+    /// # Errors
+    ///
+    /// That of the database or the anchor.
+    pub async fn is_older(&self) -> Result<bool, LoadError> {
+        let snapshot = self.snapshot();
+        let mut tx = self.store.read().await?;
+        match self.anchor.compare(&mut tx, &self.row_key, snapshot.revision).await {
+            Ok(()) => Ok(false),
+            Err(LoadError::Older { .. } | LoadError::LogShorter { .. }) => Ok(true),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Writes the newest revision and audit head into the token, as on an orderly stop.
+    ///
+    /// # Errors
+    ///
+    /// That of the anchor.
+    pub async fn remember_in_token(&self) -> Result<(), LoadError> {
+        let _ledger = self.ledger.lock().await;
+        let snapshot = self.snapshot();
+        self.anchor.remember_in_token(&self.row_key, snapshot.revision, snapshot.hash).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it enters the hash")]
+    fn step(
+        &self,
+        ledger: &Ledger,
+        snapshot: &Snapshot<D>,
+        change: &Change,
+        principal: Option<PrincipalId>,
+        rows: &[Row],
+        revision: Revision,
+        at: Timestamp,
+    ) -> Result<Step, Error> {
+        let mut sum = ledger.sum;
+        let mut stored = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (kind, id) = (row.kind(), row.id());
+            let body = serde_json::to_string(row).map_err(Error::internal)?;
+            let mac = self.row_key.row(kind, id, revision, &body);
+            if let Some(older) = ledger.tags.get(&(kind, id)) {
+                self.row_key.remove(&mut sum, older);
+            }
+            self.row_key.add(&mut sum, &mac);
+            stored.push(StoredRow { kind, id, revision, body, mac });
+        }
+        let state_digest = self.row_key.state_digest(revision, &sum);
+        let body = String::from_utf8(change.canonical()?).map_err(Error::internal)?;
+        let edited = serde_json::to_string(rows).map_err(Error::internal)?;
+        let digest = change.digest()?;
+        let hash = HistoryEntry {
+            revision,
+            previous: &snapshot.hash,
+            change_id: change.id,
+            digest: &digest,
+            principal,
+            committed_at: at.as_microsecond(),
+            rows: &edited,
+            state_digest: &state_digest,
+        }
+        .hash();
+        let entry = ControlChange {
+            revision,
+            change: change.id,
+            digest,
+            body,
+            principal,
+            committed_at: at,
+            previous: snapshot.hash,
+            hash,
+            state_digest,
+            mac: self.row_key.history(&hash),
+            rows: edited,
+            receipt: None,
+        };
+        let head = Head { revision, hash, state_digest, mac: self.row_key.head(revision, &hash, &state_digest) };
+        Ok(Step { revision, at, head, entry, rows: stored, sum })
+    }
+
+    /// One transaction: head, rows, history, intent and HSM object, or nothing. `false`: another change came first.
+    async fn write(
+        &self,
+        snapshot: &Snapshot<D>,
+        change: &Change,
+        step: &Step,
+        intent: &[u8],
+    ) -> Result<bool, WriteError> {
+        let mut tx = self.store.begin().await?;
+        if !tx.advance_head(snapshot.revision, &step.head).await? {
+            return Ok(false);
+        }
+        for row in &step.rows {
+            tx.put_row(row).await?;
+        }
+        tx.insert_change(&step.entry).await?;
+        if let Operation::CreateKey { material, .. } | Operation::RotateKey { material, .. } = &change.operation
+            && !tx.set_live(material.object).await?
+        {
+            return Err(WriteError::Refused(Error::internal("the key's object is not waiting to be made known")));
+        }
+        if let Operation::AcceptDatabase { .. } = &change.operation {
+            // In the copy that was lost these objects may have become keys: they are no longer ours to destroy.
+            tx.abandon_creating().await?;
+        }
+        let intent = AuditIntent {
+            change: change.id,
+            node: self.node,
+            revision: step.revision,
+            record: intent.to_vec(),
+        };
+        tx.insert_intent(&intent).await?;
+        crash_point!("change.before_commit");
+        match tx.commit().await {
+            Ok(()) => {
+                crash_point!("change.committed");
+                Ok(true)
+            }
+            Err(store::CommitError::Refused(error)) => Err(WriteError::Refused(error.into())),
+            Err(unknown @ store::CommitError::Unknown(_)) => Err(WriteError::Unknown(unknown)),
+        }
+    }
+
+    /// Apply, drain, remember. From here on the change is a fact, so every failure is an unknown outcome to its maker.
+    async fn acknowledge<X>(
+        &self,
+        ledger: &mut Ledger,
+        id: ChangeId,
+        rows: &[Row],
+        step: Step,
+    ) -> Result<Receipt, CommitError<D, X>> {
+        let makes_material = rows.iter().any(|row| matches!(row, Row::Key(key) if key.versions.last().is_some_and(|version| version.created_at == step.at)));
+        let committed = self.time.boot();
+        for row in &step.rows {
+            ledger.tags.insert((row.kind, row.id), row.mac);
+        }
+        ledger.sum = step.sum;
+        let result = self.apply(rows, step.revision, step.head.hash).await;
+        let elapsed = self.time.boot().saturating_sub(committed);
+        let receipt = self.receipt(id, step.revision, step.at, elapsed);
+        let remembered = async {
+            result?;
+            self.anchor.remember(&self.row_key, step.revision, step.head.hash).await?;
+            if makes_material {
+                // A copy of the whole host that is put back must not take a key in use for one that was never finished.
+                self.anchor.remember_in_token(&self.row_key, step.revision, step.head.hash).await?;
+            }
+            Ok::<_, LoadError>(())
+        };
+        if let Err(error) = remembered.await {
+            tracing::error!(change.id = %id, error = &error as &dyn std::error::Error, "a committed change could not be acknowledged");
+            return Err(CommitError::Unknown);
+        }
+        crash_point!("change.remembered");
+        self.keep_receipt(&receipt).await;
+        Ok(receipt)
+    }
+
+    async fn apply(&self, rows: &[Row], revision: Revision, hash: [u8; 32]) -> Result<(), LoadError> {
+        let older = self.snapshot();
+        let mut state = older.state.clone();
+        for row in rows {
+            state.put(row.clone());
+        }
+        let derived = (self.derive)(Some(&older.derived), &state).inspect_err(|_| {
+            // Without what policy needs there is no newer snapshot, and the older one is no longer true.
+            self.in_doubt.store(true, Ordering::SeqCst);
+        })?;
+        (self.observe)(&state);
+        self.epochs.replace(Snapshot { revision, hash, state, derived }).drained().await;
+        metrics::gauge!("keyward_control_revision").set(revision.0 as f64);
+        Ok(())
+    }
+
+    fn receipt(&self, change_id: ChangeId, revision: Revision, committed_at: Timestamp, elapsed: Duration) -> Receipt {
+        let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+        let node = ReceiptNode { node: self.node, acknowledged: true, milliseconds };
+        Receipt { change_id, revision, committed_at, nodes: vec![node] }
+    }
+
+    /// Kept so that whoever asks again gets the same receipt; the change stands without it.
+    async fn keep_receipt(&self, receipt: &Receipt) {
+        let kept: Result<(), Error> = async {
+            let text = serde_json::to_string(receipt).map_err(Error::internal)?;
+            let mut tx = self.store.begin().await?;
+            tx.set_receipt(receipt.change_id, &text).await?;
+            tx.commit().await?;
+            Ok(())
+        }
+        .await;
+        if let Err(error) = kept {
+            tracing::warn!(change.id = %receipt.change_id, error = &error as &dyn std::error::Error, "a receipt was not kept");
+        }
+    }
+
+    /// Applies what was committed since the snapshot in force.
+    async fn catch_up(&self, ledger: &mut Ledger) -> Result<(), LoadError> {
+        let mut tx = self.store.read().await?;
+        loop {
+            let snapshot = self.snapshot();
+            let entries = tx.changes_after(snapshot.revision, 100).await?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                let snapshot = self.snapshot();
+                check_entry(&self.row_key, &entry, (snapshot.revision, snapshot.hash))?;
+                let rows: Vec<Row> = serde_json::from_str(&entry.rows)
+                    .map_err(|_| LoadError::Altered { what: "an entry's rows cannot be read", revision: entry.revision })?;
+                for row in &rows {
+                    let body = serde_json::to_string(row).map_err(Error::internal)?;
+                    let mac = self.row_key.row(row.kind(), row.id(), entry.revision, &body);
+                    let place = (row.kind(), row.id());
+                    if let Some(older) = ledger.tags.insert(place, mac) {
+                        self.row_key.remove(&mut ledger.sum, &older);
+                    }
+                    self.row_key.add(&mut ledger.sum, &mac);
+                }
+                self.apply(&rows, entry.revision, entry.hash).await?;
+            }
+        }
+        self.in_doubt.store(false, Ordering::SeqCst);
+        let snapshot = self.snapshot();
+        self.anchor.remember(&self.row_key, snapshot.revision, snapshot.hash).await
+    }
+}
+
+enum WriteError {
+    Refused(Error),
+    Unknown(store::CommitError),
+}
+
+impl From<store::Error> for WriteError {
+    fn from(error: store::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+fn failed<D, X>(error: LoadError) -> CommitError<D, X> {
+    CommitError::Failed(error.into())
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Store(error) => error.into(),
+            LoadError::Derive(error) => error,
+            other => Self::internal(other),
+        }
+    }
+}

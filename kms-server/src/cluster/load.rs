@@ -1,0 +1,219 @@
+//! From the database into memory, believing nothing that is not authenticated.
+
+use std::collections::HashMap;
+
+use tokio::sync::Mutex;
+
+use super::{
+    Cluster, Ledger, Parts,
+    authentication::{HistoryEntry, RowKey, RowSum, same},
+    snapshot::{Epochs, Snapshot},
+    time::ClusterTime,
+};
+use crate::{
+    model::{self, Change, ControlState, Operation, Revision, Row},
+    store::{self, ControlChange, Head, StoredRow, Tx},
+};
+
+/// How many entries of the history are read at a time.
+const PAGE: u32 = 1000;
+
+/// Why control state cannot be taken from the database.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Something in the database is not what a node of this installation wrote.
+    #[error("the control state in the database was altered: {what} (revision {revision})")]
+    Altered {
+        /// What is wrong.
+        what: &'static str,
+        /// Where.
+        revision: Revision,
+    },
+    /// The database is older than what this host or token remembers, or has taken another course since.
+    #[error(
+        "the database is at revision {database}, but the {place} remembers {remembered}{}: it is an older copy. \
+         Restore a newer one, or accept this one with `kms-server accept-database --config FILE --reason TEXT`",
+        if *forked { " with another history" } else { "" }
+    )]
+    Older {
+        /// The database's revision.
+        database: Revision,
+        /// The revision remembered.
+        remembered: Revision,
+        /// What remembers it.
+        place: &'static str,
+        /// Whether the histories differ at the same revision.
+        forked: bool,
+    },
+    /// The audit log is shorter than what this host or token remembers.
+    #[error(
+        "the audit log in the database ends before what the {place} remembers: it is an older copy. \
+         Restore a newer one, or accept this one with `kms-server accept-database --config FILE --reason TEXT`"
+    )]
+    LogShorter {
+        /// What remembers it.
+        place: &'static str,
+    },
+    /// What is remembered cannot be read.
+    #[error("{0}")]
+    Anchor(String),
+    /// Policy cannot work with the state.
+    #[error(transparent)]
+    Derive(#[from] model::Error),
+}
+
+/// Everything read and found genuine.
+struct Loaded {
+    head: Head,
+    state: ControlState,
+    ledger: Ledger,
+}
+
+impl<D: Send + Sync + 'static> Cluster<D> {
+    /// Loads control state, authenticates it, and compares it with what is remembered outside the database.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; nothing is then served.
+    pub async fn load(parts: Parts<D>) -> Result<Self, LoadError> {
+        Self::load_with(parts, true).await
+    }
+
+    /// Loads without comparing, for the host command that accepts an older database.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub async fn load_unremembered(parts: Parts<D>) -> Result<Self, LoadError> {
+        Self::load_with(parts, false).await
+    }
+
+    async fn load_with(parts: Parts<D>, compare: bool) -> Result<Self, LoadError> {
+        let mut tx = parts.store.read().await?;
+        let loaded = load(&mut tx, &parts.row_key).await?;
+        if compare {
+            parts.anchor.compare(&mut tx, &parts.row_key, loaded.head.revision).await?;
+        }
+        drop(tx);
+        let derived = (parts.derive)(None, &loaded.state)?;
+        (parts.observe)(&loaded.state);
+        let snapshot = Snapshot {
+            revision: loaded.head.revision,
+            hash: loaded.head.hash,
+            state: loaded.state,
+            derived,
+        };
+        Ok(Self {
+            store: parts.store,
+            row_key: parts.row_key,
+            time: ClusterTime::new(parts.clock),
+            node: parts.node,
+            derive: parts.derive,
+            observe: parts.observe,
+            anchor: parts.anchor,
+            epochs: Epochs::new(snapshot),
+            ledger: Mutex::new(loaded.ledger),
+            in_doubt: false.into(),
+        })
+    }
+}
+
+async fn load(tx: &mut Tx<'_>, key: &RowKey) -> Result<Loaded, LoadError> {
+    let Some(head) = tx.head().await? else {
+        // An installation that was never made has no head; rows without one were put there by somebody else.
+        if !tx.rows().await?.is_empty() || tx.newest_change().await?.is_some() {
+            return Err(LoadError::Altered { what: "its head is missing", revision: Revision(0) });
+        }
+        let head = Head { revision: Revision(0), hash: [0; 32], state_digest: [0; 32], mac: [0; 32] };
+        let ledger = Ledger { tags: HashMap::new(), sum: RowSum::EMPTY };
+        return Ok(Loaded { head, state: ControlState::default(), ledger });
+    };
+    let altered = |what| LoadError::Altered { what, revision: head.revision };
+    if !same(&key.head(head.revision, &head.hash, &head.state_digest), &head.mac) {
+        return Err(altered("its head is not authentic"));
+    }
+    check_history(tx, key, &head).await?;
+
+    let mut state = ControlState::default();
+    let mut ledger = Ledger { tags: HashMap::new(), sum: RowSum::EMPTY };
+    for stored in tx.rows().await? {
+        let row = check_row(key, &stored)?;
+        key.add(&mut ledger.sum, &stored.mac);
+        ledger.tags.insert((stored.kind, stored.id), stored.mac);
+        state.put(row);
+    }
+    if !same(&key.state_digest(head.revision, &ledger.sum), &head.state_digest) {
+        return Err(altered("a row is missing, or is an older copy of itself"));
+    }
+    Ok(Loaded { head, state, ledger })
+}
+
+/// One row, if it is what a node wrote.
+pub(super) fn check_row(key: &RowKey, stored: &StoredRow) -> Result<Row, LoadError> {
+    let altered = |what| LoadError::Altered { what, revision: stored.revision };
+    if !same(&key.row(stored.kind, stored.id, stored.revision, &stored.body), &stored.mac) {
+        return Err(altered("a row is not authentic"));
+    }
+    let row: Row = serde_json::from_str(&stored.body).map_err(|_| altered("a row cannot be read"))?;
+    if (row.kind(), row.id(), row.revision()) != (stored.kind, stored.id, stored.revision) {
+        return Err(altered("a row is not the one it says it is"));
+    }
+    Ok(row)
+}
+
+/// Walks the whole history: every entry authentic, each naming the one before, the last being the head.
+async fn check_history(tx: &mut Tx<'_>, key: &RowKey, head: &Head) -> Result<(), LoadError> {
+    let mut last = (Revision(0), [0; 32]);
+    loop {
+        let page = tx.changes_after(last.0, PAGE).await?;
+        if page.is_empty() {
+            break;
+        }
+        for entry in &page {
+            check_entry(key, entry, last)?;
+            last = (entry.revision, entry.hash);
+        }
+    }
+    if last != (head.revision, head.hash) {
+        return Err(LoadError::Altered { what: "the history does not end at its head", revision: last.0 });
+    }
+    Ok(())
+}
+
+pub(super) fn check_entry(
+    key: &RowKey,
+    entry: &ControlChange,
+    (revision, hash): (Revision, [u8; 32]),
+) -> Result<Change, LoadError> {
+    let altered = |what| LoadError::Altered { what, revision: entry.revision };
+    let expected = HistoryEntry {
+        revision: entry.revision,
+        previous: &entry.previous,
+        change_id: entry.change,
+        digest: &entry.digest,
+        principal: entry.principal,
+        committed_at: entry.committed_at.as_microsecond(),
+        rows: &entry.rows,
+        state_digest: &entry.state_digest,
+    };
+    if expected.hash() != entry.hash || !same(&key.history(&entry.hash), &entry.mac) {
+        return Err(altered("an entry of the history is not authentic"));
+    }
+    let change: Change = serde_json::from_str(&entry.body).map_err(|_| altered("an entry cannot be read"))?;
+    let digest = change.digest().map_err(LoadError::Derive)?;
+    if digest != entry.digest || change.id != entry.change {
+        return Err(altered("an entry of the history is not the change it says it is"));
+    }
+    // Only accepting an older database leaves out numbers: those that were in use in the copy that was lost.
+    let follows = match &change.operation {
+        Operation::AcceptDatabase { remembered, .. } => entry.revision > revision && entry.revision > *remembered,
+        _ => entry.revision == revision.next(),
+    };
+    if entry.previous != hash || !follows {
+        return Err(altered("an entry of the history is missing"));
+    }
+    Ok(change)
+}

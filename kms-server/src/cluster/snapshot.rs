@@ -1,0 +1,192 @@
+//! What is in force at one revision, and the release sections of answers given under it.
+//!
+//! A *release section* lasts from the last look at the snapshot until the answer's bytes are in the kernel. A change
+//! is drained once no section of an older snapshot is open any more: from then on nothing leaves this node under the
+//! old rules.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+use crate::model::{ControlState, Revision};
+
+/// How long an open section may hold up a waiting change before its connection is aborted.
+pub const SECTION_GRACE: Duration = Duration::from_millis(50);
+
+/// Control state at one revision, with what policy derived from it. Never changes; a newer one takes its place.
+#[derive(Debug)]
+pub struct Snapshot<D> {
+    /// The newest change in it.
+    pub revision: Revision,
+    /// The hash of that change's entry in the history.
+    pub hash: [u8; 32],
+    /// The objects.
+    pub state: ControlState,
+    /// What policy prepared from them.
+    pub derived: D,
+}
+
+/// One snapshot and the sections that are open under it.
+struct Epoch<D> {
+    snapshot: Arc<Snapshot<D>>,
+    open: AtomicUsize,
+    emptied: Notify,
+    closing: watch::Sender<bool>,
+}
+
+/// The snapshot in force, and the way to replace it.
+pub(super) struct Epochs<D> {
+    current: ArcSwap<Epoch<D>>,
+}
+
+/// An open release section. While it lives, no change is acknowledged that its snapshot does not contain.
+pub struct Section<D> {
+    epoch: Arc<Epoch<D>>,
+}
+
+impl<D> Epochs<D> {
+    pub(super) fn new(snapshot: Snapshot<D>) -> Self {
+        Self { current: ArcSwap::from_pointee(Epoch::new(snapshot)) }
+    }
+
+    pub(super) fn snapshot(&self) -> Arc<Snapshot<D>> {
+        Arc::clone(&self.current.load().snapshot)
+    }
+
+    /// Opens a section, *then* reads the snapshot.
+    ///
+    /// INVARIANT: a section counts in the epoch that was current after it was counted. Counting first and looking
+    /// again closes the race with a replacement: either the replacement sees the count, or we see the replacement.
+    pub(super) fn enter(&self) -> Section<D> {
+        loop {
+            let epoch = self.current.load_full();
+            epoch.open.fetch_add(1, Ordering::SeqCst);
+            let section = Section { epoch };
+            if Arc::ptr_eq(&section.epoch, &self.current.load()) {
+                return section;
+            }
+        }
+    }
+
+    /// Puts a newer snapshot in force; what is returned waits for the older one's sections.
+    pub(super) fn replace(&self, snapshot: Snapshot<D>) -> Draining<D> {
+        let older = self.current.swap(Arc::new(Epoch::new(snapshot)));
+        older.closing.send_replace(true);
+        Draining(older)
+    }
+}
+
+impl<D> Epoch<D> {
+    fn new(snapshot: Snapshot<D>) -> Self {
+        Self {
+            snapshot: Arc::new(snapshot),
+            open: AtomicUsize::new(0),
+            emptied: Notify::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+}
+
+/// A replaced snapshot whose sections may still be open.
+pub(super) struct Draining<D>(Arc<Epoch<D>>);
+
+impl<D> Draining<D> {
+    /// Resolves once no section of the replaced snapshot is open.
+    pub(super) async fn drained(self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            tokio::pin!(emptied);
+            // Listen before looking, so that a section that ends in between is not missed.
+            emptied.as_mut().enable();
+            if self.0.open.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl<D> Section<D> {
+    /// The snapshot under which the section was opened.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot<D>> {
+        &self.epoch.snapshot
+    }
+
+    /// Resolves when the section may last no longer: a change has waited for it for [`SECTION_GRACE`].
+    pub fn overdue(&self) -> impl Future<Output = ()> + Send + Sync + use<D> {
+        let mut closing = self.epoch.closing.subscribe();
+        async move {
+            // A lost sender means that nobody waits for the section any more, which is no reason to hurry.
+            if closing.wait_for(|closing| *closing).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a bound on somebody else's slowness, not a wait for an event")]
+            tokio::time::sleep(SECTION_GRACE).await;
+        }
+    }
+}
+
+impl<D> Drop for Section<D> {
+    fn drop(&mut self) {
+        if self.epoch.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.epoch.emptied.notify_waiters();
+        }
+    }
+}
+
+impl<D> fmt::Debug for Section<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Section").field("revision", &self.epoch.snapshot.revision).finish()
+    }
+}
+
+impl<D> fmt::Debug for Epochs<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epochs").field("revision", &self.current.load().snapshot.revision).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn snapshot(revision: u64) -> Snapshot<()> {
+        Snapshot { revision: Revision(revision), hash: [0; 32], state: ControlState::default(), derived: () }
+    }
+
+    #[test]
+    fn a_replacement_is_drained_only_when_older_sections_ended() {
+        let epochs = Epochs::new(snapshot(1));
+        let (first, second) = (epochs.enter(), epochs.enter());
+        let mut drained = Box::pin(epochs.replace(snapshot(2)).drained());
+        let newer = epochs.enter();
+        assert_eq!(newer.snapshot().revision, Revision(2));
+        drop(first);
+        assert!(drained.as_mut().now_or_never().is_none(), "one older section is still open");
+        drop(second);
+        assert!(drained.as_mut().now_or_never().is_some(), "a newer section holds nothing up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_section_is_overdue_only_after_a_change_waited_for_the_grace() {
+        let epochs = Epochs::new(snapshot(1));
+        let section = epochs.enter();
+        let overdue = section.overdue();
+        tokio::pin!(overdue);
+        assert!(tokio::time::timeout(SECTION_GRACE * 100, &mut overdue).await.is_err(), "no change waits");
+        let _draining = epochs.replace(snapshot(2));
+        assert!(tokio::time::timeout(SECTION_GRACE / 2, &mut overdue).await.is_err(), "the grace has not passed");
+        assert!(tokio::time::timeout(SECTION_GRACE, &mut overdue).await.is_ok());
+    }
+}

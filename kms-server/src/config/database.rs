@@ -1,0 +1,59 @@
+//! `[database]`: one SQLite file, or PostgreSQL.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{ConfigError, read};
+use crate::store::Database;
+
+/// Exactly one of `sqlite` and `postgres_url_file`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSection {
+    /// The file of the embedded database.
+    pub sqlite: Option<PathBuf>,
+    /// A file that holds the URL of a PostgreSQL database; the URL holds a password.
+    pub postgres_url_file: Option<PathBuf>,
+    /// The most connections to PostgreSQL.
+    #[serde(default = "default_connections")]
+    pub connections: u32,
+}
+
+impl DatabaseSection {
+    /// The database it names.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn database(&self) -> Result<Database, ConfigError> {
+        self.check()?;
+        if let Some(path) = &self.sqlite {
+            return Ok(Database::Sqlite { path: path.clone() });
+        }
+        let path = self.postgres_url_file.as_deref().unwrap_or(Path::new(""));
+        let url = SecretString::from(read(path)?.trim().to_owned());
+        Ok(Database::Postgres { url, connections: self.connections })
+    }
+
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        for path in [&mut self.sqlite, &mut self.postgres_url_file].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        match (&self.sqlite, &self.postgres_url_file) {
+            (Some(_), None) | (None, Some(_)) => Ok(()),
+            (None, None) | (Some(_), Some(_)) => Err(ConfigError::Section {
+                section: "database",
+                detail: "name one of `sqlite` and `postgres_url_file`".to_owned(),
+            }),
+        }
+    }
+}
+
+const fn default_connections() -> u32 {
+    8
+}

@@ -1,0 +1,104 @@
+//! `[key_store]`: the PKCS#11 token that holds the keys. Its PIN comes from a file or a systemd credential, never from
+//! the command line.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use hsm::{ProfileName, Settings};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{ConfigError, read};
+use crate::model::{InvalidName, Name};
+
+/// The token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyStoreSection {
+    /// What keys call it.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// The PKCS#11 module, a shared library.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token_label: String,
+    /// A file that holds the user's PIN.
+    pub pin_file: Option<PathBuf>,
+    /// A systemd credential that holds the user's PIN (systemd.exec(5), `LoadCredential=`).
+    pub pin_credential: Option<String>,
+    /// What differs between vendors.
+    #[serde(default = "default_profile")]
+    pub profile: ProfileName,
+    /// SoftHSM only: its configuration file. The server starts itself anew with `SOFTHSM2_CONF` set to it.
+    pub softhsm_conf: Option<PathBuf>,
+    /// Requests that may wait for the token.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+}
+
+impl KeyStoreSection {
+    /// How the token is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        Ok(Settings {
+            module: self.module.clone(),
+            token_label: self.token_label.clone(),
+            pin: self.pin()?,
+            profile: self.profile,
+            queue: self.queue,
+        })
+    }
+
+    /// The user's PIN.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`].
+    pub fn pin(&self) -> Result<SecretString, ConfigError> {
+        let section = |detail: &str| ConfigError::Section { section: "key_store", detail: detail.to_owned() };
+        let path = match (&self.pin_file, &self.pin_credential) {
+            (Some(file), None) => file.clone(),
+            (None, Some(name)) => {
+                let folder = env::var_os("CREDENTIALS_DIRECTORY")
+                    .ok_or_else(|| section("`pin_credential` needs systemd's $CREDENTIALS_DIRECTORY, which is not set"))?;
+                Path::new(&folder).join(name)
+            }
+            (None, None) | (Some(_), Some(_)) => return Err(section("name one of `pin_file` and `pin_credential`")),
+        };
+        let pin = read(&path)?;
+        let pin = pin.trim_end_matches(['\r', '\n']);
+        if pin.is_empty() { Err(section("the PIN is empty")) } else { Ok(SecretString::from(pin.to_owned())) }
+    }
+
+    /// What keys call the key store.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`].
+    pub fn name(&self) -> Result<Name, InvalidName> {
+        self.name.parse()
+    }
+
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        for path in [&mut self.pin_file, &mut self.softhsm_conf].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+fn default_name() -> String {
+    "default".to_owned()
+}
+
+const fn default_profile() -> ProfileName {
+    ProfileName::Softhsm
+}
+
+const fn default_queue() -> usize {
+    1024
+}

@@ -1,0 +1,139 @@
+//! What the host's administrator does without being a caller: make the installation, accept an older database. Both need
+//! the token's PIN and the database, and both are control changes with a record.
+
+use std::sync::{Arc, OnceLock};
+
+use hsm::ObjectId;
+use kms_client::{
+    format::record::Surface,
+    id::{ChangeId, NodeId, RequestId},
+};
+
+use crate::{
+    audit::{Audit, Draft},
+    cluster::{Cluster, CommitError, Proposal, Receipt, Snapshot, SystemSecrets},
+    config::Config,
+    model::{self, Change, Clock, Error, Ids, Operation, Reason, Refusal, Revision},
+    policy::Policies,
+    serve::{self, Foundation, ServeError},
+    store::HsmRoots,
+    supervisor::Supervisor,
+};
+
+/// Makes the installation: its keys in the HSM, its secrets, and `operations` as its first and only unapproved change.
+///
+/// # Errors
+///
+/// [`ServeError`]. Called again after a crash it goes on where it stopped; after success it refuses.
+pub async fn initialise(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    solo: bool,
+    operations: Vec<Operation>,
+) -> Result<Receipt, ServeError> {
+    let (store, hsm) = serve::open(config).await?;
+    let kept = store.read().await?.roots().await?;
+    let roots = match kept {
+        Some(roots) => roots,
+        None => {
+            let roots = make_roots(&hsm, &*clock).await?;
+            let mut tx = store.begin().await?;
+            tx.insert_roots(&roots).await?;
+            tx.commit().await.map_err(Error::from)?;
+            roots
+        }
+    };
+    hsm.load_key(roots.system_object, roots.system_canary.clone()).await?;
+    SystemSecrets::make_missing(&store, &hsm, roots.system_object, roots.installation, &*clock).await?;
+    let installation = roots.installation;
+    let foundation = Foundation::with_roots(store, hsm, roots).await?;
+    let operation = Operation::Initialise { installation, solo, rows: operations };
+    let host = Host::open(config, clock, foundation, true).await?;
+    host.change(operation).await
+}
+
+/// Accepts a database that is older than what this host or the token remembers.
+///
+/// # Errors
+///
+/// [`ServeError`]; `invalid_state` if it is not older.
+pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Reason) -> Result<Receipt, ServeError> {
+    let foundation = Foundation::open(config).await?;
+    let host = Host::open(config, clock, foundation, false).await?;
+    let remembered = host.cluster.remembered().await?;
+    if !host.cluster.is_older().await? {
+        let detail = "the database is not older than what is remembered; there is nothing to accept";
+        return Err(Error::conflict(Refusal::InvalidState, detail).into());
+    }
+    host.change(Operation::AcceptDatabase { remembered, reason }).await
+}
+
+async fn make_roots(hsm: &hsm::Hsm, clock: &dyn Clock) -> Result<HsmRoots, ServeError> {
+    let (installation, created_at) = (Ids.fresh(clock.now()), clock.now());
+    let (system_object, audit_object) = (object(clock), object(clock));
+    let system_canary = hsm.create_key(system_object, &format!("keyward-system/{installation}/1")).await?;
+    let audit_public_key = hsm.create_signing_key(audit_object, &format!("keyward-audit/{installation}/1")).await?;
+    Ok(HsmRoots { installation, system_object, system_canary, audit_object, audit_public_key, created_at })
+}
+
+fn object(clock: &dyn Clock) -> ObjectId {
+    ObjectId::new(Ids.fresh(clock.now()).into_bytes())
+}
+
+/// A node that serves nobody.
+struct Host {
+    cluster: Cluster<Policies>,
+    audit: Audit,
+    supervisor: Supervisor,
+    clock: Arc<dyn Clock>,
+    region: String,
+}
+
+impl Host {
+    async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        foundation: Foundation,
+        compare: bool,
+    ) -> Result<Self, ServeError> {
+        let supervisor = Supervisor::default();
+        let node = NodeId::new(Ids.fresh(clock.now()));
+        let cell = Arc::new(OnceLock::new());
+        let parts =
+            foundation.cluster_parts(config, Arc::clone(&clock), node, Box::new(|_| ()), Arc::clone(&cell))?;
+        let cluster = if compare { Cluster::load(parts).await? } else { Cluster::load_unremembered(parts).await? };
+        let Foundation { store, hsm, roots, .. } = foundation;
+        let audit_key = (roots.audit_object, roots.audit_public_key);
+        let audit = Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &supervisor).await?;
+        // It was empty until now, and only this function sets it.
+        let _first = cell.set(audit.clone());
+        Ok(Self { cluster, audit, supervisor, clock, region: config.region.to_string() })
+    }
+
+    async fn change(self, operation: Operation) -> Result<Receipt, ServeError> {
+        let change = Change { id: ChangeId::new(Ids.fresh(self.clock.now())), expected: None, operation };
+        let request = RequestId::new(Ids.fresh(self.clock.now()));
+        let decide = |snapshot: &Snapshot<Policies>, revision: Revision, now| {
+            let rows = change.apply(&snapshot.state, revision, now)?;
+            let record = Draft {
+                surface: Surface::Host,
+                change: Some(change.id),
+                detail: Some(String::from_utf8(change.canonical()?).map_err(Error::internal)?),
+                ..Draft::system(request, change.operation.action().code(), &self.region, revision.0)
+            };
+            let intent = record.to_intent()?;
+            Ok::<_, model::Error>(Proposal { rows, record, intent })
+        };
+        let result = match self.cluster.commit(&change, None, decide).await {
+            Ok(committed) => {
+                self.audit.seal_intent(change.id, committed.record).await?;
+                self.cluster.remember_in_token().await?;
+                Ok(committed.receipt)
+            }
+            Err(CommitError::Refused(_, error) | CommitError::Failed(error)) => Err(error.into()),
+            Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id).into()),
+        };
+        self.supervisor.stop().await;
+        result
+    }
+}

@@ -1,0 +1,2 @@
+//! stub
+pub fn routes(_state: super::AppState) -> axum::Router { axum::Router::new() }

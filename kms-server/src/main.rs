@@ -1,0 +1,281 @@
+//! The server's command line.
+
+use std::{
+    env,
+    net::SocketAddr,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+use kms_server::{
+    audit,
+    authn::ClientCertificates,
+    config::{Config, LogSection},
+    dev, host,
+    init::{Administrator, Founding, FoundingIssuer, NamedFile},
+    model::{Clock as _, Reason, SystemClock},
+    serve::{self, Server},
+    store::Store,
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A key management service whose master keys live in a PKCS#11 HSM.
+#[derive(Debug, Parser)]
+#[command(name = "kms-server", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Serve.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Make and serve an installation for development, on loopback, in one folder.
+    Dev(DevArguments),
+    /// Make an installation: token, keys, database, first administrators and first trust.
+    Init(Box<InitArguments>),
+    /// Bring the database's tables to what this program needs.
+    Migrate {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Read the configuration and say what is wrong with it.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Accept a database that is older than what this host or the token remembers. It is recorded.
+    AcceptDatabase {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Verify the audit log's chains in the database. Reads only; the server may run.
+    VerifyAudit {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct DevArguments {
+    /// The folder of everything.
+    #[arg(long, value_name = "DIR", default_value = "keyward-data")]
+    data_dir: PathBuf,
+    /// Begin anew: remove what an earlier run made there.
+    #[arg(long)]
+    fresh: bool,
+    /// Where the API listens; loopback only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
+    listen: SocketAddr,
+    /// Where health and metrics listen; loopback only.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7444")]
+    operations: SocketAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct InitArguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A first administrator: a client certificate's file, or the subject of the issuer's tokens. At least two persons.
+    #[arg(long = "admin", value_name = "NAME=CERT_OR_SUBJECT", required = true)]
+    admins: Vec<Administrator>,
+    /// One person runs the installation; every whoami and report will say so.
+    #[arg(long)]
+    solo: bool,
+    /// A certification authority of clients, in PEM.
+    #[arg(long = "client-ca", value_name = "NAME=FILE")]
+    client_cas: Vec<NamedFile>,
+    /// The `iss` of an issuer of tokens.
+    #[arg(long, value_name = "URL", requires_all = ["audience", "jwks"])]
+    issuer: Option<String>,
+    /// An audience that the issuer's tokens name.
+    #[arg(long, value_name = "TEXT")]
+    audience: Vec<String>,
+    /// The issuer's key set: a file, or an `https:` address.
+    #[arg(long, value_name = "FILE_OR_URL")]
+    jwks: Option<String>,
+    /// Make the token too, with the security officer's PIN in this file. The server does not keep it.
+    #[arg(long, value_name = "FILE")]
+    so_pin_file: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("kms-server: {failure}");
+            let mut source = failure.source();
+            while let Some(cause) = source {
+                eprintln!("  because {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Subcommands) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    match command {
+        Subcommands::Serve { config } => {
+            let config = configured(&config)?;
+            telemetry::log(&config.log);
+            block_on(serve(&config, None))?
+        }
+        Subcommands::Dev(arguments) => {
+            let DevArguments { data_dir, fresh, listen, operations } = arguments;
+            // A second start of this process, for SoftHSM's sake, must not clear what the first one made.
+            let fresh = fresh && env::var_os("KEYWARD_DEV_PREPARED").is_none();
+            let options = dev::Options { data_dir, fresh, listen, operations };
+            let prepared = dev::prepare(&options)?;
+            with_softhsm(&prepared.softhsm_conf)?;
+            telemetry::log(&LogSection { format: kms_server::config::LogFormat::Text, ..LogSection::default() });
+            eprintln!("kms-server dev: FOR DEVELOPMENT ONLY: the private keys of its authority and issuer lie in the data folder");
+            block_on(async {
+                let installation = dev::Installation::open(&options, prepared, clock).await?;
+                serve(&installation.config.clone(), Some(installation)).await
+            })?
+        }
+        Subcommands::Init(arguments) => {
+            let config = configured(&arguments.config)?;
+            telemetry::log(&LogSection { filter: "warn".to_owned(), ..config.log.clone() });
+            init(&config, *arguments)
+        }
+        Subcommands::Migrate { config } => {
+            let config = Config::read(&config)?;
+            block_on(async {
+                let store = Store::open(&config.database.database()?).await?;
+                store.migrate().await?;
+                println!("the database is up to date");
+                Ok::<_, Failure>(())
+            })?
+        }
+        Subcommands::CheckConfig { config } => {
+            let config = Config::read(&config)?;
+            config.key_store.settings()?;
+            config.key_store.name()?;
+            config.database.database()?;
+            config.tls.server_config(Arc::<ClientCertificates>::default())?;
+            println!("the configuration is good");
+            Ok(())
+        }
+        Subcommands::AcceptDatabase { config, reason } => {
+            let config = configured(&config)?;
+            telemetry::log(&LogSection { filter: "warn".to_owned(), ..config.log.clone() });
+            let reason: Reason = reason.parse()?;
+            let receipt = block_on(host::accept_database(&config, clock, reason))??;
+            println!("the database is accepted; the newest revision is {}", receipt.revision);
+            Ok(())
+        }
+        Subcommands::VerifyAudit { config } => {
+            let config = Config::read(&config)?;
+            block_on(verify_audit(&config))?
+        }
+    }
+}
+
+async fn serve(config: &Config, development: Option<dev::Installation>) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    // Before anything else: a signal that comes while the server starts is not lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
+    if let Some(installation) = development {
+        let file = installation.announce(server.api, server.operations, &*clock)?;
+        eprintln!("kms-server dev: serving https://{}; addresses and credentials are in {}", server.api, file.display());
+    }
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        name = server.failed() => Some(name),
+    };
+    server.stop().await;
+    match failed {
+        None => Ok(()),
+        Some(name) => Err(format!("stopped because the task `{name}` ended").into()),
+    }
+}
+
+fn init(config: &Config, arguments: InitArguments) -> Result<(), Failure> {
+    let clock = Arc::new(SystemClock);
+    let InitArguments { admins, solo, client_cas, issuer, audience, jwks, so_pin_file, .. } = arguments;
+    let issuer = match (issuer, jwks) {
+        (Some(issuer), Some(jwks)) => Some(FoundingIssuer { issuer, audiences: audience, jwks }),
+        _ => None,
+    };
+    let founding = Founding { client_cas, issuer, administrators: admins, solo };
+    let operations = founding.operations(clock.now())?;
+    if let Some(file) = so_pin_file {
+        let so_pin = std::fs::read_to_string(&file).map_err(|error| format!("`{}`: {error}", file.display()))?;
+        let so_pin = so_pin.trim_end_matches(['\r', '\n']).to_owned().into();
+        hsm::initialise_token(&config.key_store.module, &config.key_store.token_label, &so_pin, &config.key_store.pin()?)?;
+    }
+    let receipt = block_on(host::initialise(config, clock, solo, operations))??;
+    println!("the installation is made; change {} is revision {}", receipt.change_id, receipt.revision);
+    if solo {
+        println!("it is declared to be run by one person: nothing waits for a second");
+    }
+    Ok(())
+}
+
+async fn verify_audit(config: &Config) -> Result<(), Failure> {
+    let store = Store::open_to_read(&config.database.database()?).await?;
+    let roots = store.read().await?.roots().await?.ok_or(serve::ServeError::NotInitialised)?;
+    let report = audit::verify_chains(&mut store.read().await?, &roots.audit_public_key).await?;
+    for chain in &report.chains {
+        let end = if chain.closed { "closed" } else { "open" };
+        match &chain.problem {
+            None => println!("{}  {} records, {end}, whole", chain.node, chain.records),
+            Some(problem) => println!("{}  {} records, {end}, ALTERED: {problem}", chain.node, chain.records),
+        }
+    }
+    for revision in &report.unrecorded_changes {
+        println!("the change of revision {revision} has no record");
+    }
+    if report.is_intact() { Ok(()) } else { Err("the audit log was altered".into()) }
+}
+
+/// Reads the configuration, and starts this process anew where its SoftHSM is configured elsewhere.
+fn configured(path: &Path) -> Result<Config, Failure> {
+    let config = Config::read(path)?;
+    if let Some(softhsm_conf) = &config.key_store.softhsm_conf {
+        with_softhsm(softhsm_conf)?;
+    }
+    Ok(config)
+}
+
+/// SoftHSM finds its tokens only by an environment variable, which a running process cannot set safely.
+fn with_softhsm(softhsm_conf: &Path) -> Result<(), Failure> {
+    if env::var_os("SOFTHSM2_CONF").is_some_and(|set| Path::new(&set) == softhsm_conf) {
+        return Ok(());
+    }
+    let failed = Command::new(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env("SOFTHSM2_CONF", softhsm_conf)
+        .env("KEYWARD_DEV_PREPARED", "1")
+        .exec();
+    Err(format!("could not start anew with SOFTHSM2_CONF set: {failed}").into())
+}
+
+fn block_on<T>(task: impl Future<Output = T>) -> Result<T, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(task))
+}

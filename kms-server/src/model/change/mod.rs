@@ -1,0 +1,328 @@
+//! Control changes: one enum, one function that applies them.
+//!
+//! A change is chosen in full, identifiers and all, before anything is committed, so that what was asked, approved,
+//! recorded and done are the same bytes. Applying one is pure: it yields the rows that replace others, or says why
+//! not, and never touches a database or an HSM.
+
+mod binding;
+mod key;
+mod principal;
+mod trust;
+
+use aws_lc_rs::digest;
+use hsm::{Canary, ObjectId};
+use jiff::Timestamp;
+use kms_client::id::{BindingId, ChangeId, ClientCaId, CredentialId, IssuerId, KeyId, KeyVersion, PrincipalId};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Action, Alias, ControlState, CredentialMatch, DataClass, Environment, Error, Installation, JwksSource, Name, Owner,
+    Period, Reason, Refusal, Region, Revision, Role, Row, Scope, Tags, Target, Text,
+};
+
+/// A control change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its identity, chosen before it is committed.
+    pub id: ChangeId,
+    /// The revision that what it touches must still have; `None`: whatever it has.
+    pub expected: Option<Revision>,
+    /// What is to be done.
+    pub operation: Operation,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Operation {
+    /// Makes the installation; only the host may.
+    Initialise { installation: Uuid, solo: bool, rows: Vec<Operation> },
+    /// Takes a database that is older than what this host or token remembers; only the host may.
+    AcceptDatabase { remembered: Revision, reason: Reason },
+
+    CreateKey {
+        key: KeyId,
+        aliases: Vec<Alias>,
+        description: Text,
+        owner: Option<Owner>,
+        tags: Tags,
+        data_class: DataClass,
+        region: Region,
+        environment: Environment,
+        key_store: Name,
+        material: NewKeyVersion,
+    },
+    UpdateKey {
+        key: KeyId,
+        description: Option<Text>,
+        owner: Option<Owner>,
+        tags: Option<Tags>,
+        aliases: Option<Vec<Alias>>,
+    },
+    RotateKey { key: KeyId, version: KeyVersion, material: NewKeyVersion },
+    EnableKey { key: KeyId },
+    DisableKey { key: KeyId, reason: Reason },
+    RevokeKey { key: KeyId, reason: Reason },
+    RevokeKeyVersion { key: KeyId, version: KeyVersion, reason: Reason },
+
+    CreatePrincipal {
+        principal: PrincipalId,
+        name: Name,
+        kind: kms_client::format::record::PrincipalKind,
+        person: Option<Name>,
+        environment: Environment,
+        team: Option<Name>,
+        description: Text,
+    },
+    UpdatePrincipal { principal: PrincipalId, team: Option<Name>, description: Option<Text> },
+    SuspendPrincipal { principal: PrincipalId, reason: Reason },
+    ReinstatePrincipal { principal: PrincipalId, reason: Reason },
+    AddCredential { principal: PrincipalId, credential: NewCredential },
+    RemoveCredential { principal: PrincipalId, credential: CredentialId },
+
+    CreateBinding {
+        binding: BindingId,
+        principal: PrincipalId,
+        role: Role,
+        scope: Scope,
+        period: Period,
+        sponsor: Option<PrincipalId>,
+        purpose: Text,
+    },
+    EndBinding { binding: BindingId, reason: Reason },
+
+    AddIssuer { issuer: IssuerId, iss: String, audiences: Vec<String>, jwks: JwksSource },
+    RemoveIssuer { issuer: IssuerId },
+    AddClientCa { client_ca: ClientCaId, name: Name, certificate_pem: String },
+    RemoveClientCa { client_ca: ClientCaId },
+}
+
+/// A version whose object is already in the HSM and waits to be known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewKeyVersion {
+    /// `CKA_ID` of its object.
+    pub object: ObjectId,
+    /// Proves that the object still holds the same material.
+    pub canary: Canary,
+}
+
+/// A credential about to be added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCredential {
+    /// Its identity.
+    pub id: CredentialId,
+    /// What it matches.
+    #[serde(rename = "match")]
+    pub matches: CredentialMatch,
+}
+
+/// What every part of `apply` needs to know.
+struct Applying<'a> {
+    state: &'a ControlState,
+    now: Timestamp,
+    revision: Revision,
+    expected: Option<Revision>,
+    /// Whether whoever asks may do alone what otherwise needs two.
+    alone: bool,
+}
+
+impl Change {
+    /// The bytes that stand for this change wherever it is hashed, stored or approved: JSON in the order of the
+    /// declarations above, without white space, maps sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// None that the types above can cause; a failure of the encoder is `internal`.
+    pub fn canonical(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(Error::internal)
+    }
+
+    /// SHA-256 of [`Change::canonical`] under a domain tag.
+    ///
+    /// # Errors
+    ///
+    /// As [`Change::canonical`].
+    pub fn digest(&self) -> Result<[u8; 32], Error> {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"keyward/change/v1\0");
+        context.update(&self.canonical()?);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        Ok(bytes)
+    }
+
+    /// The rows that replace others when this change becomes `revision` at `now`.
+    ///
+    /// # Errors
+    ///
+    /// Why the state does not allow the change: not found, conflict, invalid, or `approval_required`.
+    pub fn apply(&self, state: &ControlState, revision: Revision, now: Timestamp) -> Result<Vec<Row>, Error> {
+        let alone = state.installation().is_some_and(|installation| installation.solo);
+        let applying = Applying { state, now, revision, expected: self.expected, alone };
+        let rows = self.operation.apply(&applying)?;
+        if self.operation.may_cut_administrators() {
+            applying.keep_administrators(&rows)?;
+        }
+        Ok(rows)
+    }
+}
+
+impl Operation {
+    fn apply(&self, applying: &Applying<'_>) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Initialise { installation, solo, rows } => applying.initialise(*installation, *solo, rows),
+            Self::AcceptDatabase { .. } => Ok(Vec::new()),
+            Self::CreateKey { .. }
+            | Self::UpdateKey { .. }
+            | Self::RotateKey { .. }
+            | Self::EnableKey { .. }
+            | Self::DisableKey { .. }
+            | Self::RevokeKey { .. }
+            | Self::RevokeKeyVersion { .. } => applying.key(self),
+            Self::CreatePrincipal { .. }
+            | Self::UpdatePrincipal { .. }
+            | Self::SuspendPrincipal { .. }
+            | Self::ReinstatePrincipal { .. }
+            | Self::AddCredential { .. }
+            | Self::RemoveCredential { .. } => applying.principal(self),
+            Self::CreateBinding { .. } | Self::EndBinding { .. } => applying.binding(self),
+            Self::AddIssuer { .. } | Self::RemoveIssuer { .. } | Self::AddClientCa { .. } | Self::RemoveClientCa { .. } => {
+                applying.trust(self)
+            }
+        }
+    }
+
+    /// The action under which policy decides and the log records this operation.
+    #[must_use]
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Initialise { .. } => Action::Initialise,
+            Self::AcceptDatabase { .. } => Action::AcceptDatabase,
+            Self::CreateKey { .. } => Action::CreateKey,
+            Self::UpdateKey { .. } => Action::UpdateKey,
+            Self::RotateKey { .. } => Action::RotateKey,
+            Self::EnableKey { .. } => Action::EnableKey,
+            Self::DisableKey { .. } => Action::DisableKey,
+            Self::RevokeKey { .. } => Action::RevokeKey,
+            Self::RevokeKeyVersion { .. } => Action::RevokeKeyVersion,
+            Self::CreatePrincipal { .. } => Action::CreatePrincipal,
+            Self::UpdatePrincipal { .. } => Action::UpdatePrincipal,
+            Self::SuspendPrincipal { .. } => Action::SuspendPrincipal,
+            Self::ReinstatePrincipal { .. } => Action::ReinstatePrincipal,
+            Self::AddCredential { .. } => Action::AddCredential,
+            Self::RemoveCredential { .. } => Action::RemoveCredential,
+            Self::CreateBinding { .. } => Action::CreateBinding,
+            Self::EndBinding { .. } => Action::EndBinding,
+            Self::AddIssuer { .. } => Action::AddIssuer,
+            Self::RemoveIssuer { .. } => Action::RemoveIssuer,
+            Self::AddClientCa { .. } => Action::AddClientCa,
+            Self::RemoveClientCa { .. } => Action::RemoveClientCa,
+        }
+    }
+
+    /// What the operation is done to.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        match self {
+            Self::Initialise { .. } | Self::AcceptDatabase { .. } => Target::Installation,
+            Self::CreateKey { data_class, region, environment, .. } => Target::NewKey {
+                data_class: data_class.clone(),
+                region: region.clone(),
+                environment: *environment,
+            },
+            Self::UpdateKey { key, .. }
+            | Self::RotateKey { key, .. }
+            | Self::EnableKey { key }
+            | Self::DisableKey { key, .. }
+            | Self::RevokeKey { key, .. }
+            | Self::RevokeKeyVersion { key, .. } => Target::Key(*key),
+            Self::CreatePrincipal { .. } => Target::Installation,
+            Self::UpdatePrincipal { principal, .. }
+            | Self::SuspendPrincipal { principal, .. }
+            | Self::ReinstatePrincipal { principal, .. }
+            | Self::AddCredential { principal, .. }
+            | Self::RemoveCredential { principal, .. } => Target::Principal(*principal),
+            Self::CreateBinding { .. } => Target::Installation,
+            Self::EndBinding { binding, .. } => Target::Binding(*binding),
+            Self::AddIssuer { .. } | Self::AddClientCa { .. } => Target::Installation,
+            Self::RemoveIssuer { issuer } => Target::Issuer(*issuer),
+            Self::RemoveClientCa { client_ca } => Target::ClientCa(*client_ca),
+        }
+    }
+
+    /// The key that the operation makes or changes, where there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::CreateKey { key, .. } => Some(*key),
+            other => other.target().key(),
+        }
+    }
+
+    const fn may_cut_administrators(&self) -> bool {
+        // A suspension is never refused for the last administrators' sake: DESIGN has `recover-admin` for that.
+        matches!(
+            self,
+            Self::RemoveCredential { .. }
+                | Self::EndBinding { .. }
+                | Self::RemoveIssuer { .. }
+                | Self::RemoveClientCa { .. }
+                | Self::Initialise { .. }
+        )
+    }
+}
+
+impl Applying<'_> {
+    fn initialise(&self, id: Uuid, solo: bool, operations: &[Operation]) -> Result<Vec<Row>, Error> {
+        if self.state.installation().is_some() {
+            return Err(Error::conflict(Refusal::AlreadyExists, "the installation exists already"));
+        }
+        let installation = Installation { id, solo, created_at: self.now, revision: self.revision };
+        let mut rows = vec![Row::Installation(installation.into())];
+        let mut state = self.state.clone();
+        for operation in operations {
+            // The host's administrator is the second person of whatever needs one here.
+            let step = Applying { state: &state, alone: true, ..*self };
+            let made = operation.apply(&step)?;
+            for row in &made {
+                state.put(row.clone());
+            }
+            rows.retain(|row| !made.iter().any(|new| (new.kind(), new.id()) == (row.kind(), row.id())));
+            rows.extend(made);
+        }
+        Ok(rows)
+    }
+
+    fn keep_administrators(&self, rows: &[Row]) -> Result<(), Error> {
+        let mut after = self.state.clone();
+        for row in rows {
+            after.put(row.clone());
+        }
+        let needed = after.installation().map_or(0, |installation| installation.administrators_needed());
+        let left = after.administrators(self.now);
+        // What was already too few is not made worse by an edit that leaves the number as it is.
+        if left < needed && left < self.state.administrators(self.now).max(1) {
+            return Err(Error::conflict(
+                Refusal::LastAdministrators,
+                format!("{left} persons could administer afterwards; {needed} are needed"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_expected(&self, actual: Revision) -> Result<(), Error> {
+        match self.expected {
+            Some(expected) if expected != actual => Err(Error::conflict(
+                Refusal::RevisionMismatch,
+                format!("the object is at revision {actual}, not at {expected}"),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses what needs a second person, unless one person runs the installation.
+    fn needs_approval(&self, what: &str) -> Result<(), Error> {
+        if self.alone { Ok(()) } else { Err(Error::approval_required(what)) }
+    }
+}

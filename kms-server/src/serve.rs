@@ -1,0 +1,296 @@
+//! Builds everything once, runs it, and takes it down in order.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, sync::OnceLock};
+
+use hsm::{Hsm, ObjectId};
+use kms_client::id::NodeId;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use crate::{
+    audit::Audit,
+    authn::Authenticator,
+    cluster::{self, Anchor, AnchorFile, AnchorToken, AuditHead, Cluster, RowKey, SecretLabel, SystemSecrets},
+    config::{Config, ConfigError},
+    gate::{ContextKey, Gate},
+    http::{AppState, CursorKey, Listener, native, operations},
+    jobs,
+    model::{self, Clock, ControlState, Ids, VersionState},
+    policy::Policies,
+    service::{Parts, Service},
+    store::{HsmRoots, Store},
+    supervisor::Supervisor,
+};
+
+/// Why a server cannot start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Name(#[from] model::InvalidName),
+    #[error("the database cannot be used: {0}")]
+    Store(#[from] crate::store::Error),
+    #[error("the token cannot be used: {0}")]
+    Hsm(#[from] hsm::Error),
+    #[error(transparent)]
+    Secrets(#[from] cluster::SecretsError),
+    #[error(transparent)]
+    Load(#[from] cluster::LoadError),
+    #[error(transparent)]
+    Policy(#[from] crate::policy::Error),
+    #[error(transparent)]
+    Audit(#[from] crate::audit::Error),
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    #[error("there is no installation in this database; make one with `kms-server init`")]
+    NotInitialised,
+    #[error("the token has no `{0}`: this is another token than the installation's")]
+    OtherToken(&'static str),
+    #[error("the address {address} cannot be listened on: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the folder `{}` cannot be made: {source}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+}
+
+/// The parts that host commands need too: database, token, and the installation's secrets.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The database, migrated.
+    pub store: Store,
+    /// The token.
+    pub hsm: Hsm,
+    /// What the installation hangs on.
+    pub roots: HsmRoots,
+    /// The installation's own secrets.
+    pub secrets: SystemSecrets,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    /// Where the API is served.
+    pub api: SocketAddr,
+    /// Where health and metrics are served.
+    pub operations: SocketAddr,
+    /// The use cases.
+    pub service: Service,
+    /// Listeners and connections: they stop first.
+    edge: Supervisor,
+    /// Everything that connections need: it stops last.
+    core: Supervisor,
+    cluster: Arc<Cluster<Policies>>,
+    store: Store,
+}
+
+impl Foundation {
+    /// Opens database and token, and unwraps the installation's secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let (store, hsm) = open(config).await?;
+        let roots = store.read().await?.roots().await?.ok_or(ServeError::NotInitialised)?;
+        Self::with_roots(store, hsm, roots).await
+    }
+
+    /// Loads the objects that the installation hangs on, and unwraps its secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub async fn with_roots(store: Store, hsm: Hsm, roots: HsmRoots) -> Result<Self, ServeError> {
+        let missing = |what: &'static str| move |error| match error {
+            hsm::Error::KeyNotFound(_) | hsm::Error::Canary(_) => ServeError::OtherToken(what),
+            other => other.into(),
+        };
+        hsm.load_key(roots.system_object, roots.system_canary.clone()).await.map_err(missing("system key"))?;
+        hsm.load_signing_key(roots.audit_object, roots.audit_public_key.clone()).await.map_err(missing("audit key"))?;
+        let secrets = SystemSecrets::open(&store, &hsm, roots.system_object, roots.installation).await?;
+        Ok(Self { store, hsm, roots, secrets })
+    }
+
+    /// The parts of a cluster over this foundation.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`].
+    pub fn cluster_parts(
+        &self,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        node: NodeId,
+        observe: cluster::Observe,
+        audit: Arc<OnceLock<Audit>>,
+    ) -> Result<cluster::Parts<Policies>, ServeError> {
+        let built_in = Policies::built_in(config.region.clone())?;
+        let audit_head = move || {
+            let head = audit.get()?.head();
+            Some(AuditHead { node: head.node, sequence: head.sequence, hash: head.hash })
+        };
+        let derive = move |older: Option<&Policies>, state: &ControlState| {
+            older.unwrap_or(&built_in).derive(state).map_err(model::Error::from)
+        };
+        Ok(cluster::Parts {
+            store: self.store.clone(),
+            row_key: RowKey::new(self.secrets.secret(SecretLabel::Rows)?),
+            clock,
+            node,
+            derive: Box::new(derive),
+            observe,
+            anchor: Anchor::new(
+                AnchorFile(config.anchor.file.clone()),
+                AnchorToken(self.hsm.clone()),
+                Box::new(audit_head),
+            ),
+        })
+    }
+}
+
+/// Opens and migrates the database, and opens the token.
+///
+/// # Errors
+///
+/// [`ServeError`].
+pub async fn open(config: &Config) -> Result<(Store, Hsm), ServeError> {
+    let settings = config.key_store.settings()?;
+    make_folders(config)?;
+    let store = Store::open(&config.database.database()?).await?;
+    store.migrate().await?;
+    let hsm = tokio::task::spawn_blocking(move || Hsm::open(settings))
+        .await
+        .map_err(|error| ServeError::Model(model::Error::internal(error)))??;
+    Ok((store, hsm))
+}
+
+fn make_folders(config: &Config) -> Result<(), ServeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let folders = [config.database.sqlite.as_deref(), Some(config.anchor.file.as_path())];
+    for path in folders.into_iter().flatten().filter_map(std::path::Path::parent) {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| ServeError::Folder { path: path.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+impl Server {
+    /// Starts a server: when this returns it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]; nothing then runs.
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: PrometheusHandle) -> Result<Self, ServeError> {
+        let foundation = Foundation::open(config).await?;
+        let (edge, core) = (Supervisor::default(), Supervisor::default());
+        let authenticator = Arc::new(Authenticator::new(Arc::clone(&clock), core.clone()));
+        let node = NodeId::new(Ids.fresh(clock.now()));
+
+        let audit_cell = Arc::new(OnceLock::new());
+        let prepared = Arc::clone(&authenticator);
+        let observe = Box::new(move |state: &ControlState| prepared.prepare(state));
+        let parts =
+            foundation.cluster_parts(config, Arc::clone(&clock), node, observe, Arc::clone(&audit_cell))?;
+        // The database is compared with what is remembered before anything is written to it.
+        let cluster = Arc::new(Cluster::load(parts).await?);
+        if cluster.snapshot().state.installation().is_none() {
+            return Err(ServeError::NotInitialised);
+        }
+        let Foundation { store, hsm, roots, secrets } = foundation;
+        let audit_key = (roots.audit_object, roots.audit_public_key);
+        let audit =
+            Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &core).await?;
+        // It was empty until now, and only this function sets it.
+        let _first = audit_cell.set(audit.clone());
+
+        load_keys(&hsm, &cluster.snapshot().state).await?;
+        let context_key = ContextKey::new(secrets.secret(SecretLabel::Contexts)?);
+        let gate = Gate::new(Arc::clone(&cluster), audit.clone(), context_key, config.region.clone());
+        let service = Service::new(Parts {
+            cluster: Arc::clone(&cluster),
+            gate,
+            store: store.clone(),
+            hsm,
+            clock,
+            ids: Ids,
+            supervisor: core.clone(),
+            region: config.region.clone(),
+            key_store: config.key_store.name()?,
+        });
+        service.take_back_unmade().await?;
+        authenticator.start(&core);
+        jobs::start(&core, &service);
+
+        let limits = config.limits.limits();
+        let tls = config.tls.server_config(authenticator.client_certificates())?;
+        let api = listen(config.listen.api).await?;
+        let operations = listen(config.listen.operations).await?;
+        let cursors = Arc::new(CursorKey::new(secrets.secret(SecretLabel::Cursors)?));
+        let state = AppState { service: service.clone(), authenticator, cursors, limits: limits.clone() };
+        let server = Self {
+            api: address(&api, config.listen.api),
+            operations: address(&operations, config.listen.operations),
+            service: service.clone(),
+            edge: edge.clone(),
+            core,
+            cluster,
+            store,
+        };
+        let routes = native::routes(state);
+        edge.run("API", Listener { socket: api, tls: Some(tls), routes, limits: limits.clone(), supervisor: edge.clone() }.run());
+        let routes = operations::routes(service, metrics);
+        edge.run("operations", Listener { socket: operations, tls: None, routes, limits, supervisor: edge.clone() }.run());
+        tracing::info!(node.id = %node, server.api = %server.api, server.operations = %server.operations, "serving");
+        Ok(server)
+    }
+
+    /// Resolves with the name of a task whose end makes the server unfit.
+    pub async fn failed(&self) -> &'static str {
+        tokio::select! {
+            name = self.edge.failed() => name,
+            name = self.core.failed() => name,
+        }
+    }
+
+    /// Stops: no new connections, the requests under way to their end, the log closed, the newest revision remembered.
+    pub async fn stop(self) {
+        self.edge.stop().await;
+        self.core.stop().await;
+        if let Err(error) = self.cluster.remember_in_token().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the token does not remember the newest revision");
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Finds every version's object in the token. One that is missing or not itself is not used; the others are.
+async fn load_keys(hsm: &Hsm, state: &ControlState) -> Result<(), ServeError> {
+    let objects: Vec<(ObjectId, _)> = state
+        .keys_after(None)
+        .flat_map(|key| key.versions.iter())
+        .filter(|version| version.state != VersionState::Destroyed)
+        .map(|version| (version.object, version.canary.clone()))
+        .collect();
+    let mut unusable = 0_u32;
+    for (object, loaded) in hsm.load_keys(objects).await? {
+        if let Err(error) = loaded {
+            unusable += 1;
+            tracing::error!(hsm.object = %object, error = &error as &dyn std::error::Error, "a key version cannot be used");
+        }
+    }
+    metrics::gauge!("keyward_key_versions_unusable").set(f64::from(unusable));
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// The address in use, where the configuration left the port open.
+fn address(listener: &TcpListener, configured: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(configured)
+}

@@ -1,0 +1,179 @@
+//! Making key material: creation and rotation. The object's row is committed before the HSM makes the object, and the
+//! control change makes both known, so that a crash leaves the state before or after.
+
+use hsm::ObjectId;
+use kms_client::id::{KeyId, KeyVersion};
+
+use super::{Call, Outcome, Service, control::Changed, usable_key::hsm_error};
+use crate::{
+    crash_point,
+    gate::Refused,
+    model::{
+        Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Revision, Tags, Text,
+    },
+    store::{HsmObject, HsmObjectState},
+};
+
+/// A key to create.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Its names.
+    pub aliases: Vec<Alias>,
+    /// What it is, in words.
+    pub description: Text,
+    /// Who answers for it.
+    pub owner: Option<Owner>,
+    /// Free labels.
+    pub tags: Tags,
+    /// The class of the data it protects.
+    pub data_class: DataClass,
+    /// Where it may be used; `None`: this node's region.
+    pub region: Option<Region>,
+    /// For which surroundings it is meant.
+    pub environment: Environment,
+}
+
+impl Service {
+    /// Creates a key and its first version.
+    ///
+    /// # Errors
+    ///
+    /// As for every control change, and `hsm_unavailable`.
+    pub async fn create_key(&self, call: &Call, new: NewKey) -> Outcome<Changed> {
+        let key = KeyId::new(self.inner.ids.fresh(self.inner.clock.now()));
+        let region = new.region.unwrap_or_else(|| self.inner.region.clone());
+        let key_store = self.inner.key_store.clone();
+        let NewKey { aliases, description, owner, tags, data_class, environment, .. } = new;
+        let operation = move |material| Operation::CreateKey {
+            key,
+            aliases,
+            description,
+            owner,
+            tags,
+            data_class,
+            region,
+            environment,
+            key_store,
+            material,
+        };
+        self.with_new_object(call, key, KeyVersion::FIRST, None, operation).await
+    }
+
+    /// Makes a new version of a key and makes it the primary one.
+    ///
+    /// # Errors
+    ///
+    /// As for every control change, and `hsm_unavailable`.
+    pub async fn rotate_key(&self, call: &Call, key: KeyId, expected: Option<Revision>) -> Outcome<Changed> {
+        let snapshot = self.inner.cluster.snapshot();
+        // For a key that does not exist any number does: the change is refused before anything is made.
+        let newest = snapshot.state.key(key).and_then(|key| key.versions.last()).map(|newest| newest.version);
+        let version = newest.map_or(Some(KeyVersion::FIRST), KeyVersion::next).unwrap_or(KeyVersion::FIRST);
+        let operation = move |material| Operation::RotateKey { key, version, material };
+        self.with_new_object(call, key, version, expected, operation).await
+    }
+
+    async fn with_new_object(
+        &self,
+        call: &Call,
+        key: KeyId,
+        version: KeyVersion,
+        expected: Option<Revision>,
+        operation: impl FnOnce(NewKeyVersion) -> Operation + Send + 'static,
+    ) -> Outcome<Changed> {
+        let (service, call) = (self.clone(), call.clone());
+        self.inner
+            .supervisor
+            .finish("key material", async move {
+                let object = fresh_object();
+                // The canary is all zeroes until the object exists; its length is the same, and so is the verdict.
+                let unmade = NewKeyVersion { object, canary: hsm::Canary::from_bytes(&[]) };
+                let mut change = service.new_change(operation(unmade), expected);
+                if let Some(refusal) = service.refusal(&call, &change) {
+                    let (snapshot, attempt) = refusal;
+                    return service.gate().release_one(&snapshot, attempt).await;
+                }
+                match service.make_object(object, key, version).await {
+                    Ok(material) => put_material(&mut change, material),
+                    Err(error) => {
+                        service.unmake_object(object).await;
+                        return service.failed_change(&call, &change, error).await;
+                    }
+                }
+                let outcome = service.carry_out_change(&call, change).await;
+                let undone = outcome.as_ref().is_err_and(|refused| !matches!(refused.error, Error::OutcomeUnknown(_)));
+                if undone {
+                    service.unmake_object(object).await;
+                }
+                outcome
+            })
+            .await
+            .unwrap_or_else(|failed| Err(Refused { error: Error::internal(failed), record: None }))
+    }
+
+    /// The row, then the object.
+    async fn make_object(&self, object: ObjectId, key: KeyId, version: KeyVersion) -> Result<NewKeyVersion, Error> {
+        let node = self.inner.cluster.node();
+        let mut tx = self.inner.store.begin().await?;
+        let created_at = self.inner.clock.now();
+        let row = HsmObject { object, key, version, state: HsmObjectState::Creating, maker: node, created_at };
+        tx.insert_creating(&row).await?;
+        tx.commit().await?;
+        crash_point!("object.row");
+        let canary = self.inner.hsm.create_key(object, &format!("{key}/{version}")).await.map_err(hsm_error)?;
+        crash_point!("object.made");
+        Ok(NewKeyVersion { object, canary })
+    }
+
+    /// Takes back an object whose change was refused: only while its row still says that it was being made.
+    async fn unmake_object(&self, object: ObjectId) {
+        let undone: Result<(), Error> = async {
+            let mut tx = self.inner.store.begin().await?;
+            if tx.delete_creating(object).await? {
+                self.inner.hsm.destroy_key(object).await.map_err(hsm_error)?;
+                tx.commit().await?;
+            }
+            Ok(())
+        }
+        .await;
+        if let Err(error) = undone {
+            // The row stays and so may the object; the next start takes both back.
+            tracing::warn!(hsm.object = %object, error = &error as &dyn std::error::Error, "an unused object stays");
+        }
+    }
+
+    /// Takes back what makers that are gone left behind.
+    ///
+    /// # Errors
+    ///
+    /// That of the database or the HSM; what was taken back until then stays so.
+    pub async fn take_back_unmade(&self) -> Result<usize, Error> {
+        let mut tx = self.inner.store.begin().await?;
+        let left = tx.creating().await?;
+        drop(tx);
+        let node = self.inner.cluster.node();
+        let gone: Vec<_> = left.into_iter().filter(|object| object.maker != node).collect();
+        for object in &gone {
+            let mut tx = self.inner.store.begin().await?;
+            if tx.delete_creating(object.object).await? {
+                let was_there = self.inner.hsm.destroy_key(object.object).await.map_err(hsm_error)?;
+                tx.commit().await?;
+                tracing::info!(hsm.object = %object.object, key.id = %object.key, was_there, "took back an unfinished key");
+            }
+        }
+        Ok(gone.len())
+    }
+}
+
+fn put_material(change: &mut Change, made: NewKeyVersion) {
+    match &mut change.operation {
+        Operation::CreateKey { material, .. } | Operation::RotateKey { material, .. } => *material = made,
+        _ => {}
+    }
+}
+
+/// A `CKA_ID` that nothing else has: 16 random bytes.
+#[expect(clippy::disallowed_methods, reason = "object ids are random by design, not ordered by time")]
+fn fresh_object() -> ObjectId {
+    ObjectId::new(uuid::Uuid::new_v4().into_bytes())
+}

@@ -1,0 +1,158 @@
+//! The use cases, one file each. Every surface decodes its request into one of them, and every one of them reads the
+//! same way: who asks for what, may it, with which key, what came of it, on record, released.
+
+mod audit_log;
+mod control;
+mod generate;
+mod keys;
+mod line;
+mod lists;
+mod random;
+mod rewrap;
+mod transfer;
+mod unwrap;
+mod usable_key;
+mod whoami;
+mod wrap;
+
+use std::sync::Arc;
+
+use hsm::Hsm;
+use kms_client::{
+    format::context::EncryptionContext,
+    id::{DataKeyId, KeyId, KeyVersion},
+};
+
+pub use audit_log::{AuditPage, AuditSearch};
+pub use control::Changed;
+pub use generate::{GenerateItem, Generated};
+pub use keys::NewKey;
+pub use line::{Call, Outcome, Outcomes};
+pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
+pub use rewrap::{RewrapItem, Rewrapped};
+pub use transfer::{TransferItem, Transferred};
+pub use unwrap::{UnwrapItem, Unwrapped};
+pub use whoami::Standing;
+pub use wrap::{WrapItem, Wrapped};
+
+use self::usable_key::Material;
+use crate::{
+    cluster::Cluster,
+    gate::Gate,
+    model::{Alias, Clock, ControlState, Ids, Name, Region},
+    policy::Policies,
+    store::Store,
+    supervisor::Supervisor,
+};
+
+/// Everything a use case needs. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Service {
+    inner: Arc<Parts>,
+}
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Control state in force.
+    pub cluster: Arc<Cluster<Policies>>,
+    /// The last step of every request.
+    pub gate: Gate,
+    /// The database, for reading records and history.
+    pub store: Store,
+    /// The token.
+    pub hsm: Hsm,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh identifiers.
+    pub ids: Ids,
+    /// Runs to the end what must not be left half done.
+    pub supervisor: Supervisor,
+    /// Where this node runs.
+    pub region: Region,
+    /// The name of the key store that new keys go to.
+    pub key_store: Name,
+}
+
+/// A key as callers name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRef {
+    /// By id.
+    Id(KeyId),
+    /// By alias.
+    Alias(Alias),
+}
+
+/// Where a data key is, wrapped: under which version of which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The key.
+    pub key: KeyId,
+    /// The version.
+    pub version: KeyVersion,
+    /// The data key.
+    pub data_key: DataKeyId,
+}
+
+impl Service {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(parts) }
+    }
+
+    /// Control state in force.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster<Policies>> {
+        &self.inner.cluster
+    }
+
+    /// The last step of every request.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    /// Time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Fresh identifiers.
+    #[must_use]
+    pub fn ids(&self) -> Ids {
+        self.inner.ids
+    }
+
+    /// The token, for what it says of itself.
+    #[must_use]
+    pub fn hsm_status(&self) -> hsm::Status {
+        self.inner.hsm.status()
+    }
+
+    fn material(&self) -> Material<'_> {
+        Material::new(&self.inner.hsm)
+    }
+}
+
+impl KeyRef {
+    /// The id that is meant. An alias that names nothing stands for an id that no key has, so that what is unknown and
+    /// what is refused go the same way.
+    #[must_use]
+    pub fn resolve(&self, state: &ControlState) -> KeyId {
+        const NO_KEY: KeyId = KeyId::from_bytes([0; 16]);
+        match self {
+            Self::Id(id) => *id,
+            Self::Alias(alias) => state.key_by_alias(alias).map_or(NO_KEY, |key| key.id),
+        }
+    }
+}
+
+/// The number of bytes as records count them.
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// A context that several steps share.
+type SharedContext = Arc<EncryptionContext>;

@@ -1,0 +1,142 @@
+//! The only way from a permit to the HSM: a [`UsableKey`] costs a [`Permit`] that covers this key and action, and a key
+//! and version whose states allow it.
+
+use hsm::{Decrypt, Encrypt, Hsm, Nonce, ObjectId, Secret};
+use kms_client::{
+    format::{
+        context::EncryptionContext,
+        wrapped_key::{Header, Suite, WrappedKey},
+    },
+    id::{DataKeyId, KeyId, KeyVersion},
+};
+
+use crate::{
+    model::{Action, Algorithm, Error, Key, Refusal},
+    policy::Permit,
+};
+
+/// One version of a key that this caller may use for this action.
+#[derive(Debug)]
+pub(super) struct UsableKey {
+    key: KeyId,
+    version: KeyVersion,
+    suite: Suite,
+    object: ObjectId,
+}
+
+/// A wrapped data key that is to be opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) key: UsableKey,
+    pub(super) wrapped: WrappedKey,
+    pub(super) aad: Vec<u8>,
+}
+
+/// A data key that is to be wrapped.
+#[derive(Debug)]
+pub(super) struct Wrapping {
+    pub(super) key: UsableKey,
+    pub(super) data_key: DataKeyId,
+    pub(super) plaintext: Secret,
+    pub(super) context: super::SharedContext,
+}
+
+/// Key material at work.
+#[derive(Debug)]
+pub(super) struct Material<'a>(&'a Hsm);
+
+impl UsableKey {
+    /// The version of this number, for opening what it wrapped.
+    pub(super) fn version(key: &Key, version: KeyVersion, permit: &Permit, action: Action) -> Result<Self, Error> {
+        if permit.key() != Some(key.id) || permit.action() != action {
+            return Err(Error::internal("a permit was shown for what it does not cover"));
+        }
+        let record = key.usable_version(version)?;
+        Ok(Self { key: key.id, version, suite: suite(key.algorithm), object: record.object })
+    }
+
+    /// The primary version, for wrapping.
+    pub(super) fn primary(key: &Key, permit: &Permit, action: Action) -> Result<Self, Error> {
+        Self::version(key, key.primary_version, permit, action)
+    }
+
+    /// The number of the version.
+    pub(super) const fn number(&self) -> KeyVersion {
+        self.version
+    }
+
+    /// Takes a wrapped key in hand. Its suite must be the one in the key's own record.
+    pub(super) fn opens(self, wrapped: WrappedKey, context: &EncryptionContext) -> Result<Opening, Error> {
+        if wrapped.suite() != self.suite || wrapped.key_id() != self.key || wrapped.key_version() != self.version {
+            return Err(Error::invalid_wrapped_key());
+        }
+        let aad = wrapped.aad(context);
+        Ok(Opening { key: self, wrapped, aad })
+    }
+}
+
+impl<'a> Material<'a> {
+    pub(super) const fn new(hsm: &'a Hsm) -> Self {
+        Self(hsm)
+    }
+
+    /// Opens wrapped data keys; results in the same order.
+    pub(super) async fn open(&self, openings: Vec<Opening>) -> Result<Vec<Result<Secret, Error>>, Error> {
+        let items = openings
+            .into_iter()
+            .map(|opening| Decrypt {
+                key: opening.key.object,
+                nonce: Nonce::new(*opening.wrapped.nonce()),
+                aad: opening.aad,
+                ciphertext: opening.wrapped.ciphertext().to_vec(),
+            })
+            .collect();
+        let opened = self.0.decrypt_batch(items).await.map_err(hsm_error)?;
+        Ok(opened.into_iter().map(|result| result.map_err(hsm_error)).collect())
+    }
+
+    /// Wraps data keys; results in the same order.
+    pub(super) async fn wrap(&self, wrappings: Vec<Wrapping>) -> Result<Vec<Result<WrappedKey, Error>>, Error> {
+        // Nonces are public, but never twice: the token and the kernel both take part in each.
+        let nonces = self.0.random(wrappings.len() * Nonce::LEN).await.map_err(hsm_error)?;
+        let (nonces, _) = nonces.as_bytes().as_chunks::<{ Nonce::LEN }>();
+        let (headers, items): (Vec<_>, Vec<_>) = wrappings
+            .into_iter()
+            .zip(nonces)
+            .map(|(wrapping, nonce)| {
+                let Wrapping { key, data_key, plaintext, context } = wrapping;
+                let header = Header::new(key.suite, key.key, key.version, data_key, *nonce);
+                let aad = header.aad(&context);
+                (header, Encrypt { key: key.object, nonce: Nonce::new(*nonce), aad, plaintext })
+            })
+            .unzip();
+        let wrapped = self.0.encrypt_batch(items).await.map_err(hsm_error)?;
+        let assemble = |(header, ciphertext): (Header, Result<Vec<u8>, hsm::Error>)| {
+            WrappedKey::new(header, ciphertext.map_err(hsm_error)?).map_err(Error::internal)
+        };
+        Ok(headers.into_iter().zip(wrapped).map(assemble).collect())
+    }
+
+    /// Fresh secret bytes, from the token and the kernel.
+    pub(super) async fn random(&self, bytes: usize) -> Result<Secret, Error> {
+        self.0.random(bytes).await.map_err(hsm_error)
+    }
+}
+
+const fn suite(algorithm: Algorithm) -> Suite {
+    match algorithm {
+        Algorithm::Aes256 => Suite::Aes256Gcm,
+    }
+}
+
+/// What callers see of the HSM's troubles. Form, suite, version, context and tag give one answer.
+pub(super) fn hsm_error(error: hsm::Error) -> Error {
+    match error {
+        hsm::Error::Authentication => Error::invalid_wrapped_key(),
+        hsm::Error::Busy => Error::unavailable(Refusal::Overloaded, "the HSM has more work than it can take now"),
+        other => {
+            tracing::error!(error = &other as &dyn std::error::Error, "the HSM failed");
+            Error::unavailable(Refusal::HsmUnavailable, "the HSM does not answer as it should")
+        }
+    }
+}

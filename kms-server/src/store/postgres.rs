@@ -1,0 +1,108 @@
+//! PostgreSQL: any number of nodes, one database. What its settings must promise is checked here, and nowhere else.
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{Error, Tx};
+
+/// An open PostgreSQL database.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    options: Arc<PgConnectOptions>,
+    pool: PgPool,
+    writable: bool,
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &SecretString, connections: u32) -> Result<Self, Error> {
+        // Whatever the server's default, a commit on our connections waits for the disk.
+        let options = parse(url)?.options([("synchronous_commit", "on")]);
+        let postgres = Self {
+            pool: pool(connections).connect_with(options.clone()).await?,
+            options: options.into(),
+            writable: true,
+        };
+        postgres.check_durability().await?;
+        Ok(postgres)
+    }
+
+    pub(super) async fn open_to_read(url: &SecretString, connections: u32) -> Result<Self, Error> {
+        let options = parse(url)?.options([("default_transaction_read_only", "on")]);
+        Ok(Self {
+            pool: pool(connections).connect_with(options.clone()).await?,
+            options: options.into(),
+            writable: false,
+        })
+    }
+
+    pub(super) async fn migrate(&self) -> Result<(), Error> {
+        if !self.writable {
+            return Err(Error::ReadOnly);
+        }
+        MIGRATIONS.run(&self.pool).await.map_err(|error| Error::Migration(Box::new(error)))
+    }
+
+    pub(super) async fn begin(&self) -> Result<Tx<'static>, Error> {
+        if !self.writable {
+            return Err(Error::ReadOnly);
+        }
+        Ok(Tx::postgres(self.pool.begin().await?))
+    }
+
+    pub(super) async fn read(&self) -> Result<Tx<'static>, Error> {
+        Ok(Tx::postgres(self.pool.begin_with(BEGIN_TO_READ).await?))
+    }
+
+    pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
+        if !self.writable {
+            return Err(Error::ReadOnly);
+        }
+        let connecting = PgConnection::connect_with(&self.options);
+        Ok(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| Error::TimedOut)??)
+    }
+
+    /// As [`Postgres::begin`], on a connection of the caller's.
+    pub(super) async fn begin_on(connection: &mut PgConnection) -> Result<Tx<'_>, Error> {
+        Ok(Tx::postgres(connection.begin().await?))
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Refuses a server that acknowledges what a power loss undoes. A pooler between us and it may drop our options, so
+    /// `synchronous_commit` is read back. That a standby has the commit too is for a later check of the same place.
+    async fn check_durability(&self) -> Result<(), Error> {
+        const SQL: &str = "SELECT current_setting($1)";
+        for (setting, durable) in DURABILITY {
+            let value: String = sqlx::query_scalar(SQL).bind(*setting).fetch_one(&self.pool).await?;
+            if !durable.contains(&value.as_str()) {
+                return Err(Error::NotDurable { setting, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(url: &SecretString) -> Result<PgConnectOptions, Error> {
+    let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| Error::InvalidUrl)?;
+    Ok(options.application_name("keyward").disable_statement_logging())
+}
+
+fn pool(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections.max(1)).acquire_timeout(CONNECT_TIMEOUT)
+}
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+
+const BEGIN_TO_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Settings, and the values with which an acknowledged commit survives the loss of power.
+const DURABILITY: &[(&str, &[&str])] =
+    &[("fsync", &["on"]), ("full_page_writes", &["on"]), ("synchronous_commit", &["on", "remote_apply"])];

@@ -1,0 +1,26 @@
+//! Logs and metrics. Everything else speaks to the `tracing` and `metrics` facades.
+
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, LogSection};
+
+/// Sends log lines to standard error from here on. A second call changes nothing.
+pub fn log(section: &LogSection) {
+    let filter = EnvFilter::try_new(&section.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // It fails only where somebody logs already, as a test does.
+    let _already = match section.format {
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => lines.with_target(false).try_init(),
+    };
+}
+
+/// Collects metrics from here on.
+///
+/// # Errors
+///
+/// If the process collects some already.
+pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new().install_recorder()
+}
