@@ -22,7 +22,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use self::profile::Profile;
-use crate::client::{Builder, Client};
+use crate::client::{Builder, Client, innermost};
 
 /// Why no client could be made. Each says what to set.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +87,10 @@ pub enum Error {
     #[error("the {0} file holds no certificate in PEM")]
     NoCertificate(&'static str),
     /// The client certificate or its key.
-    #[error("the client certificate or its key is not valid PEM, or one does not belong to the other")]
+    #[error("the client certificate or its key is not valid PEM: {}", innermost(.0))]
     Certificate(#[source] reqwest::Error),
     /// The CA or the TLS library.
-    #[error("cannot set up TLS: the CA file is not valid, or the client certificate does not belong to its key")]
+    #[error("cannot set up TLS with this CA file, certificate and key: {}", innermost(.0))]
     Tls(#[source] reqwest::Error),
 }
 

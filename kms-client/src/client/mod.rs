@@ -17,6 +17,7 @@ mod trust;
 
 use std::sync::Arc;
 
+pub(crate) use self::error::innermost;
 pub use self::{
     builder::Builder,
     envelope::{Decrypted, Encrypted, Rewrapped},

@@ -36,7 +36,7 @@ pub(super) struct Vocabulary {
 
 /// What a policy can see of the circumstances. Each costs a little, so a request carries those that the policies for
 /// its action mention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Circumstance {
     Time,
     Source,

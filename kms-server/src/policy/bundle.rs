@@ -23,6 +23,7 @@ const REASONS: &[&str] = &[
     "guard.region",
     "guard.separation_of_duties",
     "guard.transfer",
+    "guard.host",
     super::decision::NO_RIGHT,
 ];
 
@@ -46,6 +47,15 @@ pub(super) struct Slice {
     /// What the policies look at.
     pub(super) sees: Vec<Circumstance>,
     policies: PolicySet,
+}
+
+/// A policy without its list of actions: a slice has checked it once and for all, where Cedar would walk it on every
+/// request.
+#[derive(Debug)]
+struct Cut {
+    policy: Policy,
+    sees: Vec<Circumstance>,
+    actions: ActionConstraint,
 }
 
 #[derive(Debug, Clone)]
@@ -82,9 +92,10 @@ impl Bundle {
             known.insert(policy.id().clone(), Known { name, reason: reason(policy)? });
         }
         let kind = entity_type("Action")?;
+        let cut = policies.iter().map(Cut::new).collect::<Result<Vec<_>, _>>()?;
         let slices = Action::ALL
             .iter()
-            .map(|action| Slice::new(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code())), &policies))
+            .map(|action| Slice::new(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code())), &cut))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             node_region: node_region.as_str().to_owned(),
@@ -127,19 +138,36 @@ impl Bundle {
 }
 
 impl Slice {
-    fn new(action: EntityUid, policies: &[Policy]) -> Result<Self, Error> {
+    fn new(action: EntityUid, policies: &[Cut]) -> Result<Self, Error> {
         let mut set = PolicySet::new();
         let mut sees = Vec::new();
-        for policy in policies {
-            if applies(policy, &action) {
-                let json = policy.to_json().map_err(|error| Error::Syntax(error.to_string()))?;
-                let seen = Circumstance::ALL.iter().copied().filter(|circumstance| mentions(&json, circumstance.name()));
-                sees.extend(seen.filter(|circumstance| !sees.contains(circumstance)).collect::<Vec<_>>());
-                let policy = for_any_action(policy, json)?;
-                set.add(policy).map_err(|error| Error::Syntax(error.to_string()))?;
-            }
+        for cut in policies.iter().filter(|cut| cut.applies(&action)) {
+            sees.extend(&cut.sees);
+            set.add(cut.policy.clone()).map_err(|error| Error::Syntax(error.to_string()))?;
         }
+        sees.sort_unstable();
+        sees.dedup();
         Ok(Self { action, sees, policies: set })
+    }
+}
+
+impl Cut {
+    fn new(policy: &Policy) -> Result<Self, Error> {
+        let fault = || Error::Policy { policy: policy.id().to_string(), fault: "cannot be cut to one action" };
+        let mut json = policy.to_json().map_err(|_| fault())?;
+        let sees = Circumstance::ALL.iter().copied().filter(|circumstance| mentions(&json, circumstance.name())).collect();
+        let constraint = json.get_mut("action").ok_or_else(fault)?;
+        *constraint = serde_json::json!({ "op": "All" });
+        let cut = Policy::from_json(Some(policy.id().clone()), json).map_err(|_| fault())?;
+        Ok(Self { policy: cut, sees, actions: policy.action_constraint() })
+    }
+
+    fn applies(&self, action: &EntityUid) -> bool {
+        match &self.actions {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(only) => only == action,
+            ActionConstraint::In(actions) => actions.contains(action),
+        }
     }
 }
 
@@ -204,23 +232,6 @@ fn validate(schema: Schema, policies: &[Policy]) -> Result<(), Error> {
         .chain(result.validation_warnings().map(ToString::to_string))
         .collect();
     if faults.is_empty() { Ok(()) } else { Err(Error::Validation(faults.join("; "))) }
-}
-
-fn applies(policy: &Policy, action: &EntityUid) -> bool {
-    match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(only) => only == *action,
-        ActionConstraint::In(actions) => actions.contains(action),
-    }
-}
-
-/// The policy without its list of actions, which the slice has checked once and for all; Cedar would walk the list on
-/// every request.
-fn for_any_action(policy: &Policy, mut json: serde_json::Value) -> Result<Policy, Error> {
-    let fault = || Error::Policy { policy: policy.id().to_string(), fault: "cannot be cut to one action" };
-    let constraint = json.get_mut("action").ok_or_else(fault)?;
-    *constraint = serde_json::json!({ "op": "All" });
-    Policy::from_json(Some(policy.id().clone()), json).map_err(|_| fault())
 }
 
 /// Whether `word` occurs in a policy, as a name or as text: a policy that does not say it cannot look at it.

@@ -51,4 +51,4 @@ const SQLITE_INDEXES: &str = "SELECT group_concat(tbl_name || ' ' || name, char(
      WHERE type = 'index' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
 
 const POSTGRES_INDEXES: &str = "SELECT string_agg(tablename || ' ' || indexname, chr(10)) FROM pg_indexes \
-     WHERE schemaname = 'public' AND indexname NOT LIKE '%\\_pkey' AND indexname NOT LIKE '%\\_key'";
+     WHERE schemaname = 'public' AND indexname NOT IN (SELECT conname FROM pg_constraint)";

@@ -10,6 +10,7 @@ mod database;
 mod migrations;
 mod objects;
 mod opening;
+mod rate;
 mod records;
 mod search;
 mod softhsm;

@@ -95,7 +95,6 @@ impl Failure {
                 client::Error::File { source, .. }
                 | client::Error::Envelope(envelope::Error::Read(source) | envelope::Error::Write(source)),
             ) => format!(": {source}"),
-            Self::Config(config::Error::Certificate(source) | config::Error::Tls(source)) => format!(": {source}"),
             Self::Client(client::Error::Decode { source, .. }) => format!(": {source}"),
             _ => String::new(),
         }

@@ -126,7 +126,9 @@ fn check_object(json: &[u8]) -> Result<(), Error> {
 fn invalid(json: &[u8], error: &serde_json::Error) -> Error {
     match error.classify() {
         // These name what was expected, and a place.
-        Category::Syntax | Category::Eof | Category::Io => Error::invalid(format!("the body is not valid JSON: {error}")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Error::invalid(format!("the body is not valid JSON: {error}"))
+        }
         Category::Data => {
             let message = error.to_string();
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
@@ -153,7 +155,8 @@ fn without_values(message: &str) -> String {
     }
     if message.starts_with('`') {
         let rule = message.rsplit_once("` is not a valid ").map(|(_, rule)| rule);
-        return rule.map_or_else(|| "not of the form that is taken here".to_owned(), |rule| format!("not a valid {rule}"));
+        return rule
+            .map_or_else(|| "not of the form that is taken here".to_owned(), |rule| format!("not a valid {rule}"));
     }
     let known = names_its_field(message) || OWN_WORDS.iter().any(|start| message.starts_with(start));
     if known { message.to_owned() } else { "not of the form that is taken here".to_owned() }
@@ -230,10 +233,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_by_field_and_rule() {
         assert_eq!(wrong::<WrapDataKey>(r#"{"key":"alias/a"}"#), "missing field `plaintext`");
-        assert_eq!(
-            wrong::<GenerateDataKey>(r#"{"key":"alias/a","bytes":"many"}"#),
-            "`bytes`: expected u32"
-        );
+        assert_eq!(wrong::<GenerateDataKey>(r#"{"key":"alias/a","bytes":"many"}"#), "`bytes`: expected u32");
         assert_eq!(
             wrong::<GenerateDataKey>(r#"{"key":"records"}"#),
             "`key`: not a valid key: name it by its id or as `alias/NAME`"
@@ -281,7 +281,8 @@ mod tests {
     fn a_query_is_complained_of_by_parameter() {
         let error = invalid_query("Failed to deserialize query string: limit: invalid digit found in string");
         assert_eq!(error.to_string(), "query parameter `limit`: invalid digit found in string");
-        let error = invalid_query("Failed to deserialize query string: state: unknown variant `on`, expected `a` or `b`");
+        let error =
+            invalid_query("Failed to deserialize query string: state: unknown variant `on`, expected `a` or `b`");
         assert_eq!(error.to_string(), "query parameter `state`: expected `a` or `b`");
     }
 

@@ -63,6 +63,11 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Error> {
     }
 }
 
+/// The same as the number of things in memory.
+pub(super) fn length(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use zeroize::Zeroizing;

@@ -80,7 +80,8 @@ impl Failure {
 
     /// A control change took longer than a request may; it goes on.
     pub(super) fn late_change() -> Self {
-        let detail = "the change goes on, and its outcome is not known yet; look for it by this request's id in the audit log";
+        let detail =
+            "the change goes on, and its outcome is not known yet; look for it by this request's id in the audit log";
         Self::new(Code::OutcomeUnknown, detail)
     }
 

@@ -5,7 +5,7 @@ mod cut;
 mod speed;
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::bundle::Bundle;
 use crate::model::Region;
@@ -15,5 +15,6 @@ fn node_region() -> Region {
 }
 
 fn built_in() -> Arc<Bundle> {
-    Arc::new(Bundle::built_in(&node_region()).unwrap())
+    static BUILT_IN: LazyLock<Arc<Bundle>> = LazyLock::new(|| Arc::new(Bundle::built_in(&node_region()).unwrap()));
+    Arc::clone(&BUILT_IN)
 }

@@ -1,0 +1,108 @@
+//! Around every request: its id, its limits of number and time, its log line and its figures. Whatever goes wrong inside
+//! leaves through here as problem details, once it is on record.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderValue, header::HeaderName},
+    middleware::Next,
+    response::Response,
+};
+use futures_util::FutureExt as _;
+use kms_client::{format::record::Surface, id::RequestId, wire::problem::REQUEST_ID_HEADER};
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::{Instrument as _, field::Empty};
+
+use super::{
+    arrival::Arrival,
+    error::{self, Failure},
+    operation::Operations,
+};
+use crate::{
+    authn,
+    http::{AppState, Connection},
+    model::Error,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+
+/// What is around every request.
+#[derive(Debug)]
+pub(super) struct Boundary {
+    app: AppState,
+    operations: Operations,
+    places: Semaphore,
+}
+
+impl Boundary {
+    pub(super) fn new(app: AppState, operations: Operations) -> Self {
+        let places = Semaphore::new(app.limits.requests);
+        Self { app, operations, places }
+    }
+
+    fn arrival(&self, request: &Request) -> Arrival {
+        let clock = self.app.service.clock();
+        let known = authn::Request {
+            id: RequestId::new(self.app.service.ids().fresh(clock.now())),
+            source: request.extensions().get::<Connection>().map(|connection| connection.source.ip()),
+            surface: Surface::Native,
+            deadline: clock.boot().saturating_add(self.app.limits.request),
+        };
+        Arrival::new(known, Arc::clone(self.operations.of(request)))
+    }
+
+    async fn answer(&self, arrival: &Arrival, request: Request, next: Next) -> Response {
+        let result = match self.places.try_acquire() {
+            Ok(place) => {
+                let result = self.carry_out(arrival, request, next).await;
+                drop(place);
+                result
+            }
+            Err(_) => Err(Failure::overloaded()),
+        };
+        match result {
+            Ok(response) => response,
+            Err(failure) => {
+                let failure = arrival.note(&self.app.service, 0, failure).await;
+                error::response(&failure.into_problem(arrival.request.id))
+            }
+        }
+    }
+
+    async fn carry_out(&self, arrival: &Arrival, request: Request, next: Next) -> Result<Response, Failure> {
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        match timeout(self.app.limits.request, answer).await {
+            Ok(Ok(mut response)) => response.extensions_mut().remove::<Failure>().map_or(Ok(response), Err),
+            Ok(Err(_panic)) => Err(Error::internal("a handler panicked").into()),
+            Err(_elapsed) => Err(arrival.late()),
+        }
+    }
+}
+
+/// Answers one request, whatever happens.
+pub(super) async fn pass(State(boundary): State<Arc<Boundary>>, mut request: Request, next: Next) -> Response {
+    let clock = boundary.app.service.clock();
+    let began = clock.boot();
+    let arrival = Arc::new(boundary.arrival(&request));
+    let span = tracing::info_span!(
+        "request",
+        request.id = %arrival.request.id,
+        http.method = %request.method(),
+        http.route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str),
+        principal.id = Empty,
+    );
+    request.extensions_mut().insert(Arc::clone(&arrival));
+    async {
+        let mut response = boundary.answer(&arrival, request, next).await;
+        if let Ok(id) = HeaderValue::try_from(arrival.request.id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let (status, took) = (response.status().as_u16(), clock.boot().saturating_sub(began).as_secs_f64());
+        tracing::info!(http.status = status, http.milliseconds = took * 1000.0, "answered");
+        arrival.operation.count(status, took);
+        response
+    }
+    .instrument(span)
+    .await
+}

@@ -1,0 +1,274 @@
+//! A server in the test's own process: everything real, on free ports, in a folder that goes with the test.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use kms_client::{
+    client::Client,
+    format::record::PrincipalKind,
+    id::{BindingId, ClientCaId, CredentialId, IssuerId, PrincipalId},
+    wire::name::KeyName,
+};
+use kms_server::{
+    config::Config,
+    host,
+    model::{
+        Clock as _, CredentialMatch, Environment, Ids, JwksSource, NewCredential, Operation, Period, Role, Scope, Text,
+    },
+    serve::{ServeError, Server},
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::{Backend, Identities, Leaf, TestClock, identities};
+
+/// Who is there from the start, and what they may.
+pub struct Founders;
+
+impl Founders {
+    /// Name, kind and role over everything.
+    pub const ALL: [(&str, PrincipalKind, Option<Role>); 6] = [
+        ("ada", PrincipalKind::User, Some(Role::KeyAdmin)),
+        ("ben", PrincipalKind::User, Some(Role::KeyAdmin)),
+        ("audrey", PrincipalKind::User, Some(Role::Auditor)),
+        ("olaf", PrincipalKind::User, Some(Role::Offboarder)),
+        ("storage", PrincipalKind::Service, None),
+        ("stranger", PrincipalKind::Service, None),
+    ];
+}
+
+/// A running server and all that belongs to it.
+pub struct TestKms {
+    /// The server.
+    pub server: Server,
+    /// Its clock.
+    pub clock: Arc<TestClock>,
+    /// Who can show what.
+    pub identities: Identities,
+    /// Its configuration.
+    pub config: Config,
+    folder: TempDir,
+}
+
+/// Tests in one process create tokens one after the other: SoftHSM shows its slots anew after each.
+static TOKENS: Mutex<()> = Mutex::const_new(());
+
+impl TestKms {
+    /// A fresh installation on a fresh database and token, served.
+    pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, false, "").await
+    }
+
+    /// The same, run by one person or not, with more lines of configuration.
+    pub async fn start_with(backend: Backend, solo: bool, more: &str) -> Self {
+        let folder = TempDir::new_in(scratch()).unwrap();
+        let identities = Identities::new();
+        let clock = Arc::new(TestClock::default());
+        let config = write_config(folder.path(), backend, &identities, more).await;
+        make_token(&config).await;
+        let operations = operations(&identities, &clock);
+        host::initialise(&config, clock.clone(), solo, operations).await.unwrap();
+        let server = Server::start(&config, clock.clone(), metrics()).await.unwrap();
+        Self { server, clock, identities, config, folder }
+    }
+
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Stops the server in order and starts it again.
+    pub async fn restart(self) -> Self {
+        self.stop().await.start_again().await.unwrap()
+    }
+
+    /// Stops the server in order.
+    pub async fn stop(self) -> StoppedKms {
+        let Self { server, clock, identities, config, folder } = self;
+        server.stop().await;
+        StoppedKms { clock, identities, config, folder }
+    }
+
+    /// The address of an API path.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.server.api)
+    }
+
+    /// A client that shows this founder's token.
+    pub fn client(&self, name: &str) -> Client {
+        self.client_with_token(&self.token(name))
+    }
+
+    /// A client that shows a token.
+    pub fn client_with_token(&self, token: &str) -> Client {
+        self.builder().token(token).build().unwrap()
+    }
+
+    /// A client that shows a certificate.
+    pub fn client_with_certificate(&self, leaf: &Leaf) -> Client {
+        self.builder().certificate(leaf.certificate.clone(), leaf.key.clone()).build().unwrap()
+    }
+
+    /// A client that shows nothing.
+    pub fn builder(&self) -> kms_client::client::Builder {
+        Client::builder().url(self.url("")).ca_pem(self.identities.ca_pem.clone()).retries(0)
+    }
+
+    /// A good token of this subject.
+    pub fn token(&self, name: &str) -> String {
+        self.identities.token(&self.identities.claims(name, self.clock.now()))
+    }
+
+    /// A certificate of this founder.
+    pub fn certificate(&self, name: &str) -> Leaf {
+        self.identities.client(&uri(name))
+    }
+
+    /// Creates a key as `ada` and gives `storage` every right to use it.
+    pub async fn usable_key(&self, alias: &str, class: &str) -> KeyName {
+        let ada = self.client("ada");
+        let request = serde_json::from_value(serde_json::json!({ "alias": alias, "data_class": class })).unwrap();
+        let created = ada.create_key(&request).await.unwrap();
+        for role in ["wrapper", "unwrapper", "rewrapper"] {
+            let request = serde_json::json!({
+                "principal": "storage", "role": role, "scope": { "key": created.key.id },
+            });
+            ada.create_binding(&serde_json::from_value(request).unwrap()).await.unwrap();
+        }
+        KeyName::Id(created.key.id)
+    }
+}
+
+/// What is left of a server that stopped.
+pub struct StoppedKms {
+    /// Its clock.
+    pub clock: Arc<TestClock>,
+    /// Who can show what.
+    pub identities: Identities,
+    /// Its configuration.
+    pub config: Config,
+    folder: TempDir,
+}
+
+impl StoppedKms {
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the server again.
+    pub async fn start_again(self) -> Result<TestKms, ServeError> {
+        let Self { clock, identities, config, folder } = self;
+        let server = Server::start(&config, clock.clone(), metrics()).await?;
+        Ok(TestKms { server, clock, identities, config, folder })
+    }
+
+    /// Tries to start, and tells why it cannot.
+    pub async fn refusal(&self) -> ServeError {
+        Server::start(&self.config, self.clock.clone(), metrics()).await.expect_err("the server must not start")
+    }
+}
+
+/// Where SoftHSM is.
+pub fn softhsm_module() -> PathBuf {
+    assert!(std::env::var_os("SOFTHSM2_CONF").is_some(), "SOFTHSM2_CONF: run the tests by tests/run.sh");
+    hsm::softhsm::find_module().expect("SoftHSM is not installed")
+}
+
+fn scratch() -> PathBuf {
+    // Memory, where there is such a folder: what is tested is the order of writes, not the disk.
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
+}
+
+fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
+}
+
+fn uri(name: &str) -> String {
+    format!("spiffe://clinic.example/{name}")
+}
+
+async fn write_config(folder: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
+    let server = identities.server();
+    std::fs::write(folder.join("server.pem"), server.certificate).unwrap();
+    std::fs::write(folder.join("server.key"), server.key).unwrap();
+    std::fs::write(folder.join("pin"), "48151623").unwrap();
+    let module = softhsm_module();
+    let label = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..24]);
+    let text = format!(
+        "region = \"eu-test-1\"\n\
+         [listen]\napi = \"127.0.0.1:0\"\noperations = \"127.0.0.1:0\"\n\
+         [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
+         [database]\n{}\n\
+         [key_store]\nmodule = \"{}\"\ntoken_label = \"{label}\"\npin_file = \"pin\"\n\
+         [anchor]\nfile = \"anchor/anchor.json\"\n\
+         {more}\n",
+        backend.section(folder).await,
+        module.display(),
+    );
+    let file = folder.join("kms.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::read(&file).unwrap()
+}
+
+async fn make_token(config: &Config) {
+    let _one_at_a_time = TOKENS.lock().await;
+    let so_pin = "31415926".to_owned().into();
+    let pin = config.key_store.pin().unwrap();
+    hsm::initialise_token(&config.key_store.module, &config.key_store.token_label, &so_pin, &pin).unwrap();
+}
+
+fn operations(identities: &Identities, clock: &TestClock) -> Vec<Operation> {
+    let now = clock.now();
+    let (client_ca, issuer) = (ClientCaId::new(Ids.fresh(now)), IssuerId::new(Ids.fresh(now)));
+    let mut operations = vec![
+        Operation::AddClientCa {
+            client_ca,
+            name: "clinic".parse().unwrap(),
+            certificate_pem: identities.ca_pem.clone(),
+        },
+        Operation::AddIssuer {
+            issuer,
+            iss: identities::ISSUER.to_owned(),
+            audiences: vec![identities::AUDIENCE.to_owned()],
+            jwks: JwksSource::Inline(identities.key_set()),
+        },
+    ];
+    for (name, kind, role) in Founders::ALL {
+        let principal = PrincipalId::new(Ids.fresh(now));
+        operations.push(Operation::CreatePrincipal {
+            principal,
+            name: name.parse().unwrap(),
+            kind,
+            person: None,
+            environment: Environment::Production,
+            team: None,
+            description: Text::default(),
+        });
+        let proofs = [
+            CredentialMatch::JwtSubject { issuer, subject: name.to_owned() },
+            CredentialMatch::CertificateSan { client_ca, san: format!("uri:{}", uri(name)) },
+        ];
+        for matches in proofs {
+            let credential = NewCredential { id: CredentialId::new(Ids.fresh(now)), matches };
+            operations.push(Operation::AddCredential { principal, credential });
+        }
+        if let Some(role) = role {
+            operations.push(Operation::CreateBinding {
+                binding: BindingId::new(Ids.fresh(now)),
+                principal,
+                role,
+                scope: Scope::All,
+                period: Period::default(),
+                sponsor: None,
+                purpose: Text::default(),
+            });
+        }
+    }
+    operations
+}

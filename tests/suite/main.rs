@@ -1,0 +1,3 @@
+//! The product's tests, through its own surfaces.
+
+mod line;
