@@ -20,7 +20,7 @@ usage() {
     cat <<'USAGE'
 usage: tests/run.sh                       everything: format, lints, tests on both databases, documents, licences
        tests/run.sh test [nextest's]      the tests only, e.g. `tests/run.sh test unwrap`
-       tests/run.sh bench [--quick] [--json FILE]
+       tests/run.sh bench [--quick] [--postgres] [--json FILE]
                                           raw HSM decryption against unwrap and generate over HTTPS
 
 A PostgreSQL to use instead of a temporary one goes into KEYWARD_TEST_POSTGRES (postgres://...): its user makes databases.
@@ -84,9 +84,13 @@ suite_test() {
 }
 
 suite_bench() {
+    local bench
+    live_step 'release build' cargo build --release --locked -p kms-server --bin kms-server -p keyward-tests --bin bench
+    passed_step 'release build' || exit 1
+    bench=$(realpath "$target/release/bench")
     start_services
     cd "$called_from"
-    run cargo run --release --locked --manifest-path "$root/Cargo.toml" -p keyward-tests --bin bench -- "$@"
+    run "$bench" "$@"
 }
 
 start_services() {

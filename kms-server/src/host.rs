@@ -99,12 +99,12 @@ impl Host {
         let supervisor = Supervisor::default();
         let node = NodeId::new(Ids.fresh(clock.now()));
         let cell = Arc::new(OnceLock::new());
-        let parts =
-            foundation.cluster_parts(config, Arc::clone(&clock), node, Box::new(|_| ()), Arc::clone(&cell))?;
+        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, Box::new(|_| ()), Arc::clone(&cell))?;
         let cluster = if compare { Cluster::load(parts).await? } else { Cluster::load_unremembered(parts).await? };
         let Foundation { store, hsm, roots, .. } = foundation;
         let audit_key = (roots.audit_object, roots.audit_public_key);
-        let audit = Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &supervisor).await?;
+        let audit =
+            Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &supervisor).await?;
         // It was empty until now, and only this function sets it.
         let _first = cell.set(audit.clone());
         Ok(Self { cluster, audit, supervisor, clock, region: config.region.to_string() })

@@ -131,10 +131,11 @@ impl Administrator {
     fn matches(&self, issuer: Option<IssuerId>) -> Result<CredentialMatch, Error> {
         let file = Path::new(&self.shows);
         if file.is_file() {
-            let chain: Vec<_> = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect)
-                .map_err(|error| Error::invalid(format!("`{}` is not a certificate in PEM: {error}", file.display())))?;
-            let certificates = PeerCertificates::parse(&chain).map_err(|refused| Error::invalid(refused.to_string()))?;
+            let chain: Vec<_> = CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| {
+                Error::invalid(format!("`{}` is not a certificate in PEM: {error}", file.display()))
+            })?;
+            let certificates =
+                PeerCertificates::parse(&chain).map_err(|refused| Error::invalid(refused.to_string()))?;
             return Ok(CredentialMatch::CertificateFingerprint { sha256: hex::encode(certificates.fingerprint()) });
         }
         match issuer {

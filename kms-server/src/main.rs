@@ -150,7 +150,9 @@ fn run(command: Subcommands) -> Result<(), Failure> {
             let prepared = dev::prepare(&options)?;
             with_softhsm(&prepared.softhsm_conf)?;
             telemetry::log(&LogSection { format: kms_server::config::LogFormat::Text, ..LogSection::default() });
-            eprintln!("kms-server dev: FOR DEVELOPMENT ONLY: the private keys of its authority and issuer lie in the data folder");
+            eprintln!(
+                "kms-server dev: FOR DEVELOPMENT ONLY: the private keys of its authority and issuer lie in the data folder"
+            );
             block_on(async {
                 let installation = dev::Installation::open(&options, prepared, clock).await?;
                 serve(&installation.config.clone(), Some(installation)).await
@@ -201,7 +203,11 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
     let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
     if let Some(installation) = development {
         let file = installation.announce(server.api, server.operations, &*clock)?;
-        eprintln!("kms-server dev: serving https://{}; addresses and credentials are in {}", server.api, file.display());
+        eprintln!(
+            "kms-server dev: serving https://{}; addresses and credentials are in {}",
+            server.api,
+            file.display()
+        );
     }
     let failed = tokio::select! {
         _ = terminate.recv() => None,
@@ -227,7 +233,12 @@ fn init(config: &Config, arguments: InitArguments) -> Result<(), Failure> {
     if let Some(file) = so_pin_file {
         let so_pin = std::fs::read_to_string(&file).map_err(|error| format!("`{}`: {error}", file.display()))?;
         let so_pin = so_pin.trim_end_matches(['\r', '\n']).to_owned().into();
-        hsm::initialise_token(&config.key_store.module, &config.key_store.token_label, &so_pin, &config.key_store.pin()?)?;
+        hsm::initialise_token(
+            &config.key_store.module,
+            &config.key_store.token_label,
+            &so_pin,
+            &config.key_store.pin()?,
+        )?;
     }
     let receipt = block_on(host::initialise(config, clock, solo, operations))??;
     println!("the installation is made; change {} is revision {}", receipt.change_id, receipt.revision);

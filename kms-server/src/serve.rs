@@ -101,9 +101,11 @@ impl Foundation {
     ///
     /// [`ServeError`].
     pub async fn with_roots(store: Store, hsm: Hsm, roots: HsmRoots) -> Result<Self, ServeError> {
-        let missing = |what: &'static str| move |error| match error {
-            hsm::Error::KeyNotFound(_) | hsm::Error::Canary(_) => ServeError::OtherToken(what),
-            other => other.into(),
+        let missing = |what: &'static str| {
+            move |error| match error {
+                hsm::Error::KeyNotFound(_) | hsm::Error::Canary(_) => ServeError::OtherToken(what),
+                other => other.into(),
+            }
         };
         hsm.load_key(roots.system_object, roots.system_canary.clone()).await.map_err(missing("system key"))?;
         hsm.load_signing_key(roots.audit_object, roots.audit_public_key.clone()).await.map_err(missing("audit key"))?;
@@ -192,8 +194,7 @@ impl Server {
         let audit_cell = Arc::new(OnceLock::new());
         let prepared = Arc::clone(&authenticator);
         let observe = Box::new(move |state: &ControlState| prepared.prepare(state));
-        let parts =
-            foundation.cluster_parts(config, Arc::clone(&clock), node, observe, Arc::clone(&audit_cell))?;
+        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, observe, Arc::clone(&audit_cell))?;
         // The database is compared with what is remembered before anything is written to it.
         let cluster = Arc::new(Cluster::load(parts).await?);
         if cluster.snapshot().state.installation().is_none() {
@@ -201,8 +202,7 @@ impl Server {
         }
         let Foundation { store, hsm, roots, secrets } = foundation;
         let audit_key = (roots.audit_object, roots.audit_public_key);
-        let audit =
-            Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &core).await?;
+        let audit = Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &core).await?;
         // It was empty until now, and only this function sets it.
         let _first = audit_cell.set(audit.clone());
 
@@ -240,9 +240,15 @@ impl Server {
             store,
         };
         let routes = native::routes(state);
-        edge.run("API", Listener { socket: api, tls: Some(tls), routes, limits: limits.clone(), supervisor: edge.clone() }.run());
+        edge.run(
+            "API",
+            Listener { socket: api, tls: Some(tls), routes, limits: limits.clone(), supervisor: edge.clone() }.run(),
+        );
         let routes = operations::routes(service, metrics);
-        edge.run("operations", Listener { socket: operations, tls: None, routes, limits, supervisor: edge.clone() }.run());
+        edge.run(
+            "operations",
+            Listener { socket: operations, tls: None, routes, limits, supervisor: edge.clone() }.run(),
+        );
         tracing::info!(node.id = %node, server.api = %server.api, server.operations = %server.operations, "serving");
         Ok(server)
     }

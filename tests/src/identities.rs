@@ -1,6 +1,6 @@
 //! Authorities, certificates and tokens as a clinic would have them, made for one test.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -69,10 +69,15 @@ impl Identities {
 
     /// A client's certificate with this URI as its name.
     pub fn client(&self, uri: &str) -> Leaf {
+        self.client_until(uri, Timestamp::from_second(4_000_000_000).unwrap())
+    }
+
+    /// The same, valid until this moment.
+    pub fn client_until(&self, uri: &str, until: Timestamp) -> Leaf {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_after = (UNIX_EPOCH + Duration::from_secs(4_000_000_000)).into();
+        params.not_after = SystemTime::from(until).into();
         self.leaf(params)
     }
 
@@ -91,7 +96,7 @@ impl Identities {
     }
 
     /// A token with these claims.
-    pub fn token(&self, claims: &TokenClaims) -> String {
+    pub fn token(&self, claims: &impl Serialize) -> String {
         let header = Header { kid: Some(KEY_ID.to_owned()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.issuer.serialize_der())).unwrap()
     }

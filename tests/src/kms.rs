@@ -7,38 +7,20 @@ use std::{
 
 use kms_client::{
     client::Client,
-    format::record::PrincipalKind,
-    id::{BindingId, ClientCaId, CredentialId, IssuerId, PrincipalId},
+    id::{ClientCaId, IssuerId},
     wire::name::KeyName,
 };
 use kms_server::{
     config::Config,
     host,
-    model::{
-        Clock as _, CredentialMatch, Environment, Ids, JwksSource, NewCredential, Operation, Period, Role, Scope, Text,
-    },
+    model::{Clock as _, Ids, JwksSource, Operation},
     serve::{ServeError, Server},
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::{Backend, Identities, Leaf, TestClock, identities};
-
-/// Who is there from the start, and what they may.
-pub struct Founders;
-
-impl Founders {
-    /// Name, kind and role over everything.
-    pub const ALL: [(&str, PrincipalKind, Option<Role>); 6] = [
-        ("ada", PrincipalKind::User, Some(Role::KeyAdmin)),
-        ("ben", PrincipalKind::User, Some(Role::KeyAdmin)),
-        ("audrey", PrincipalKind::User, Some(Role::Auditor)),
-        ("olaf", PrincipalKind::User, Some(Role::Offboarder)),
-        ("storage", PrincipalKind::Service, None),
-        ("stranger", PrincipalKind::Service, None),
-    ];
-}
+use crate::{Backend, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
 
 /// A running server and all that belongs to it.
 pub struct TestKms {
@@ -64,12 +46,23 @@ impl TestKms {
 
     /// The same, run by one person or not, with more lines of configuration.
     pub async fn start_with(backend: Backend, solo: bool, more: &str) -> Self {
+        Self::start_with_founders(backend, solo, more, |_| Vec::new()).await
+    }
+
+    /// The same, with more in the first change than the [`Founders`] and their trust.
+    pub async fn start_with_founders(
+        backend: Backend,
+        solo: bool,
+        more: &str,
+        besides: impl FnOnce(Trust) -> Vec<Operation>,
+    ) -> Self {
         let folder = TempDir::new_in(scratch()).unwrap();
         let identities = Identities::new();
         let clock = Arc::new(TestClock::default());
         let config = write_config(folder.path(), backend, &identities, more).await;
         make_token(&config).await;
-        let operations = operations(&identities, &clock);
+        let (trust, mut operations) = operations(&identities, &clock);
+        operations.extend(besides(trust));
         host::initialise(&config, clock.clone(), solo, operations).await.unwrap();
         let server = Server::start(&config, clock.clone(), metrics()).await.unwrap();
         Self { server, clock, identities, config, folder }
@@ -159,6 +152,22 @@ impl StoppedKms {
         self.folder.path()
     }
 
+    /// A good token of this subject.
+    pub fn token(&self, name: &str) -> String {
+        self.identities.token(&self.identities.claims(name, self.clock.now()))
+    }
+
+    /// The HSM's token, opened past the server.
+    pub async fn hsm(&self) -> hsm::Hsm {
+        let settings = self.config.key_store.settings().unwrap();
+        tokio::task::spawn_blocking(|| hsm::Hsm::open(settings)).await.unwrap().unwrap()
+    }
+
+    /// The configuration's file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder().join("kms.toml")
+    }
+
     /// Starts the server again.
     pub async fn start_again(self) -> Result<TestKms, ServeError> {
         let Self { clock, identities, config, folder } = self;
@@ -187,10 +196,6 @@ fn scratch() -> PathBuf {
 fn metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
-}
-
-fn uri(name: &str) -> String {
-    format!("spiffe://clinic.example/{name}")
 }
 
 async fn write_config(folder: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
@@ -223,52 +228,24 @@ async fn make_token(config: &Config) {
     hsm::initialise_token(&config.key_store.module, &config.key_store.token_label, &so_pin, &pin).unwrap();
 }
 
-fn operations(identities: &Identities, clock: &TestClock) -> Vec<Operation> {
+fn operations(identities: &Identities, clock: &TestClock) -> (Trust, Vec<Operation>) {
     let now = clock.now();
-    let (client_ca, issuer) = (ClientCaId::new(Ids.fresh(now)), IssuerId::new(Ids.fresh(now)));
+    let trust = Trust { client_ca: ClientCaId::new(Ids.fresh(now)), issuer: IssuerId::new(Ids.fresh(now)) };
     let mut operations = vec![
         Operation::AddClientCa {
-            client_ca,
+            client_ca: trust.client_ca,
             name: "clinic".parse().unwrap(),
             certificate_pem: identities.ca_pem.clone(),
         },
         Operation::AddIssuer {
-            issuer,
+            issuer: trust.issuer,
             iss: identities::ISSUER.to_owned(),
             audiences: vec![identities::AUDIENCE.to_owned()],
             jwks: JwksSource::Inline(identities.key_set()),
         },
     ];
     for (name, kind, role) in Founders::ALL {
-        let principal = PrincipalId::new(Ids.fresh(now));
-        operations.push(Operation::CreatePrincipal {
-            principal,
-            name: name.parse().unwrap(),
-            kind,
-            person: None,
-            environment: Environment::Production,
-            team: None,
-            description: Text::default(),
-        });
-        let proofs = [
-            CredentialMatch::JwtSubject { issuer, subject: name.to_owned() },
-            CredentialMatch::CertificateSan { client_ca, san: format!("uri:{}", uri(name)) },
-        ];
-        for matches in proofs {
-            let credential = NewCredential { id: CredentialId::new(Ids.fresh(now)), matches };
-            operations.push(Operation::AddCredential { principal, credential });
-        }
-        if let Some(role) = role {
-            operations.push(Operation::CreateBinding {
-                binding: BindingId::new(Ids.fresh(now)),
-                principal,
-                role,
-                scope: Scope::All,
-                period: Period::default(),
-                sponsor: None,
-                purpose: Text::default(),
-            });
-        }
+        operations.extend(Newcomer::new(name, kind, role.as_slice()).operations(trust, now));
     }
-    operations
+    (trust, operations)
 }

@@ -1,7 +1,10 @@
 //! The main job: a storage service, an administrator, an auditor, and everybody else.
 
 use keyward_tests::{Backend, TestKms};
-use kms_client::{format::context::EncryptionContext, wire::{data_key::*, problem::Code}};
+use kms_client::{
+    format::context::EncryptionContext,
+    wire::{data_key::*, problem::Code},
+};
 use serde_json::json;
 
 fn from<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
@@ -14,10 +17,10 @@ async fn main_job(backend: Backend) {
     let storage = kms.client("storage");
     let context = json!({ "patient": "4711", "object": "scan-1" });
     let made = storage.generate_data_key(&from(json!({ "key": key, "context": context }))).await.unwrap();
-    assert_eq!(made.plaintext.as_ref().unwrap().as_bytes().len(), 32);
+    assert_eq!(made.plaintext.as_ref().unwrap().expose().len(), 32);
     let unwrap = UnwrapDataKey { wrapped: made.wrapped.clone(), context: from(context.clone()) };
     let opened = storage.unwrap_data_key(&unwrap).await.unwrap();
-    assert_eq!(opened.plaintext.as_bytes(), made.plaintext.unwrap().as_bytes());
+    assert_eq!(opened.plaintext.expose(), made.plaintext.unwrap().expose());
     assert_eq!(opened.data_key, made.data_key);
     let _ = EncryptionContext::empty();
 

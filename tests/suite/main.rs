@@ -1,3 +1,4 @@
 //! The product's tests, through its own surfaces.
 
+mod authorisation;
 mod line;

@@ -296,6 +296,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // However it ended, a panic included: nobody waits for it any longer.
+        self.shared.state.send_replace(State::Stopped);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sealed {
     Yes,

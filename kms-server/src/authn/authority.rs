@@ -64,7 +64,9 @@ impl Authority {
         let unreadable = InvalidAuthority("the authority's certificate cannot be read");
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| unreadable)?;
         if !parsed.is_ca() {
-            return Err(InvalidAuthority("the certificate is not that of an authority: basic constraint `CA` is missing"));
+            return Err(InvalidAuthority(
+                "the certificate is not that of an authority: basic constraint `CA` is missing",
+            ));
         }
         let expires_at = first_invalid(&parsed);
         // What the verifier will be given must be readable to it too.

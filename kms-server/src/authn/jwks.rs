@@ -1,10 +1,10 @@
 //! The key sets of all trusted issuers, those at an address fetched again and again.
 //!
-//! A key that its issuer withdrew is believed for at most five minutes: a set older than that is fetched again before it
-//! is used. While the issuer cannot be reached its last set is used until it is fifteen minutes old; then its tokens are
-//! refused. A key that is not in the set may be new, so the set is fetched once more, but never twice within ten seconds,
-//! whatever callers send. A set is fetched over TLS from the very address in the control state: no redirect is followed,
-//! no proxy asked. What is removed from trust is refused by whoever looks up the issuer, not here.
+//! A key that its issuer withdrew is believed for at most five minutes: a set older than that is fetched again before
+//! it is used. While the issuer cannot be reached its last set is used until it is fifteen minutes old; then its tokens
+//! are refused. A key that is not in the set may be new, so the set is fetched once more, but never twice within ten
+//! seconds, whatever callers send. A set is fetched over TLS from the very address in the control state: no redirect is
+//! followed, no proxy asked. What is removed from trust is refused by whoever looks up the issuer, not here.
 
 use std::{
     collections::HashMap,
@@ -18,18 +18,21 @@ use futures_util::future::join_all;
 use kms_client::id::IssuerId;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Refused, key_set::KeySet};
+use super::{
+    Refused,
+    key_set::{KeySet, check_key_set},
+};
 use crate::{
-    model::{Clock, ControlState, Issuer, JwksSource, TrustState},
+    model::{self, Clock, ControlState, Issuer, JwksSource, TrustState},
     supervisor::Supervisor,
 };
 
 /// A fetched set is used without question for this long.
-const FRESH: Duration = Duration::from_secs(300);
+const FRESH: Duration = Duration::from_mins(5);
 /// The task fetches a set again when it is this old, so that requests seldom wait for one.
-const DUE: Duration = Duration::from_secs(240);
+const DUE: Duration = Duration::from_mins(4);
 /// A set is used for this long while its issuer cannot be reached.
-const STALE: Duration = Duration::from_secs(900);
+const STALE: Duration = Duration::from_mins(15);
 /// An issuer is asked at most once in this time.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often the task looks which sets are due.
@@ -71,6 +74,32 @@ struct Fetched {
     bytes: Vec<u8>,
     /// Before it was asked for, by [`Clock::boot`].
     at: Duration,
+}
+
+/// Whether keys can be found at `source`, as far as can be told without asking there: to be asked before the change is
+/// made.
+///
+/// # Errors
+///
+/// `invalid` if the set, its address or the certificate of the address's authority cannot be used.
+pub fn check_key_source(source: &JwksSource) -> Result<(), model::Error> {
+    match source {
+        JwksSource::Inline(set) => check_key_set(set),
+        JwksSource::Url { url, ca_pem } => {
+            let plain = reqwest::Url::parse(url)
+                .is_ok_and(|url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none());
+            if !plain {
+                return Err(model::Error::invalid(format!("`{url}` is not an `https://` address of a key set")));
+            }
+            let Some(pem) = ca_pem else { return Ok(()) };
+            match reqwest::Certificate::from_pem_bundle(pem.as_bytes()) {
+                Ok(certificates) if !certificates.is_empty() => Ok(()),
+                Ok(_) | Err(_) => {
+                    Err(model::Error::invalid("the key server's authority is one or more certificates in PEM"))
+                }
+            }
+        }
+    }
 }
 
 impl Jwks {

@@ -81,7 +81,8 @@ fn issuer<'a>(token: &str, state: &'a ControlState) -> Result<&'a Issuer, Refuse
         /// An array is no issuer.
         iss: String,
     }
-    let unverified: Unverified = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::TokenForm)?;
+    let unverified: Unverified =
+        jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::TokenForm)?;
     state.trusted_issuer(&unverified.iss).map(AsRef::as_ref).ok_or(Refused::IssuerUnknown)
 }
 
@@ -173,7 +174,7 @@ fn confirm(confirmation: serde_json::Value, binding: Option<&[u8; 32]>) -> Resul
     verify_slices_are_equal(&expected, shown).map_err(|_| Refused::TokenBinding)
 }
 
-/// A NumericDate (RFC 7519 section 2), which may have a fraction.
+/// A `NumericDate` (RFC 7519 section 2), which may have a fraction.
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let seconds = SignedDuration::try_from_secs_f64(f64::deserialize(deserializer)?);
     seconds.and_then(Timestamp::from_duration).map_err(serde::de::Error::custom)

@@ -1,8 +1,8 @@
 //! The public keys of one issuer: a JSON Web Key Set (RFC 7517), as far as its keys are of use here.
 //!
-//! A key says which algorithm it is for; a token never does. P-256 is for ES256, Ed25519 for EdDSA, RSA for RS256, and
-//! there is nothing else: symmetric keys, other curves, encryption keys and types nobody here knows are skipped. Two
-//! keys of one id make the set useless, because nobody could say which of them an issuer withdrew.
+//! A key says which algorithm it is for; a token never does. P-256 is for ES256, Ed25519 for `EdDSA`, RSA for RS256,
+//! and there is nothing else: symmetric keys, other curves, encryption keys and unknown types are skipped. Two keys of
+//! one id make the set useless, because nobody could say which of them an issuer withdrew.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -52,8 +52,8 @@ impl KeySet {
         struct Document {
             keys: Vec<serde_json::Value>,
         }
-        let document: Document =
-            serde_json::from_slice(json).map_err(|_| InvalidKeySet("a key set is a JSON object with an array `keys`"))?;
+        let document: Document = serde_json::from_slice(json)
+            .map_err(|_| InvalidKeySet("a key set is a JSON object with an array `keys`"))?;
         // RFC 7517 section 5: "Implementations SHOULD ignore JWKs within a JWK Set that use "kty" (key type) values
         // that are not understood by them, that are missing required members, or for which values are out of the
         // supported ranges."

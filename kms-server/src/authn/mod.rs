@@ -1,6 +1,6 @@
 //! Who is asking. Only this module makes a [`Caller`]; it decides nothing about what a caller may do.
 //!
-//! A caller shows a bearer token ([`jwt`]) or a client certificate ([`certificate`]). Either is checked against the
+//! A caller shows a bearer token (`jwt`) or a client certificate (`certificate`). Either is checked against the
 //! trust and the principals of one [`ControlState`], so a removed anchor, issuer or credential is refused by the first
 //! request at the new revision, on open connections too. What was verified is remembered for one revision only.
 
@@ -23,6 +23,7 @@ use jiff::Timestamp;
 pub use authority::{ClientCertificates, check_authority};
 pub use caller::{Caller, Intent, Proof, Request};
 pub use certificate::PeerCertificates;
+pub use jwks::check_key_source;
 pub use key_set::check_key_set;
 pub use refused::Refused;
 

@@ -17,10 +17,7 @@ use super::{
     LoadError,
     authentication::{RowKey, same},
 };
-use crate::{
-    model::Revision,
-    store::Tx,
-};
+use crate::{model::Revision, store::Tx};
 
 const TOKEN_LABEL: &str = "keyward-anchor";
 /// After how many revisions the token's copy is renewed even if no key was made.
@@ -133,7 +130,8 @@ impl Anchor {
     ) -> Result<(), LoadError> {
         let text = self.text(key, revision, hash)?;
         let written = self.token.0.write_data(TOKEN_LABEL, text.into_bytes()).await;
-        written.map_err(|error| LoadError::Anchor(format!("the token cannot remember the newest revision: {error}")))?;
+        written
+            .map_err(|error| LoadError::Anchor(format!("the token cannot remember the newest revision: {error}")))?;
         self.in_token.store(revision.0, Ordering::Relaxed);
         Ok(())
     }
@@ -188,7 +186,12 @@ fn bytes(remembered: &Remembered) -> Result<Vec<u8>, LoadError> {
     serde_json::to_vec(remembered).map_err(|error| LoadError::Anchor(error.to_string()))
 }
 
-async fn check(tx: &mut Tx<'_>, newest: Revision, remembered: &Remembered, place: &'static str) -> Result<(), LoadError> {
+async fn check(
+    tx: &mut Tx<'_>,
+    newest: Revision,
+    remembered: &Remembered,
+    place: &'static str,
+) -> Result<(), LoadError> {
     let older = |forked| LoadError::Older { database: newest, remembered: remembered.revision, place, forked };
     if remembered.revision > newest {
         return Err(older(false));

@@ -44,7 +44,14 @@ impl RowKey {
     }
 
     pub(super) fn row(&self, kind: RowKind, id: Uuid, revision: Revision, body: &str) -> [u8; 32] {
-        self.tag(&[b"keyward/row/v1\0", kind.as_str().as_bytes(), b"\0", id.as_bytes(), &revision.0.to_be_bytes(), body.as_bytes()])
+        self.tag(&[
+            b"keyward/row/v1\0",
+            kind.as_str().as_bytes(),
+            b"\0",
+            id.as_bytes(),
+            &revision.0.to_be_bytes(),
+            body.as_bytes(),
+        ])
     }
 
     pub(super) fn add(&self, sum: &mut RowSum, row: &[u8; 32]) {

@@ -9,9 +9,7 @@ use jiff::Timestamp;
 use kms_client::id::{ChangeId, PrincipalId};
 
 use super::{
-    Cluster, Ledger, LoadError, Receipt, ReceiptNode, RowSum,
-    authentication::HistoryEntry,
-    load::check_entry,
+    Cluster, Ledger, LoadError, Receipt, ReceiptNode, RowSum, authentication::HistoryEntry, load::check_entry,
     snapshot::Snapshot,
 };
 use crate::{
@@ -90,8 +88,10 @@ impl<D: Send + Sync + 'static> Cluster<D> {
                 _ => snapshot.revision.next(),
             };
             let at = self.now();
-            let proposal = decide(&snapshot, revision, at).map_err(|refusal| CommitError::Refused(snapshot.clone(), refusal))?;
-            let step = self.step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
+            let proposal =
+                decide(&snapshot, revision, at).map_err(|refusal| CommitError::Refused(snapshot.clone(), refusal))?;
+            let step = self
+                .step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
                 .map_err(CommitError::Failed)?;
             match self.write(&snapshot, change, &step, &proposal.intent).await {
                 Ok(true) => {
@@ -105,6 +105,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
                 Err(WriteError::Unknown(error)) => {
                     tracing::error!(change.id = %change.id, error = &error as &dyn std::error::Error, "a commit's outcome is not known");
                     self.in_doubt.store(true, Ordering::SeqCst);
+                    self.leave_unsealed(change.id);
                     return Err(CommitError::Unknown);
                 }
             }
@@ -241,12 +242,8 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             // In the copy that was lost these objects may have become keys: they are no longer ours to destroy.
             tx.abandon_creating().await?;
         }
-        let intent = AuditIntent {
-            change: change.id,
-            node: self.node,
-            revision: step.revision,
-            record: intent.to_vec(),
-        };
+        let intent =
+            AuditIntent { change: change.id, node: self.node, revision: step.revision, record: intent.to_vec() };
         tx.insert_intent(&intent).await?;
         crash_point!("change.before_commit");
         match tx.commit().await {
@@ -287,6 +284,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         };
         if let Err(error) = remembered.await {
             tracing::error!(change.id = %id, error = &error as &dyn std::error::Error, "a committed change could not be acknowledged");
+            self.leave_unsealed(id);
             return Err(CommitError::Unknown);
         }
         crash_point!("change.remembered");
@@ -343,8 +341,10 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             for entry in entries {
                 let snapshot = self.snapshot();
                 check_entry(&self.row_key, &entry, (snapshot.revision, snapshot.hash))?;
-                let rows: Vec<Row> = serde_json::from_str(&entry.rows)
-                    .map_err(|_| LoadError::Altered { what: "an entry's rows cannot be read", revision: entry.revision })?;
+                let rows: Vec<Row> = serde_json::from_str(&entry.rows).map_err(|_| LoadError::Altered {
+                    what: "an entry's rows cannot be read",
+                    revision: entry.revision,
+                })?;
                 for row in &rows {
                     let body = serde_json::to_string(row).map_err(Error::internal)?;
                     let mac = self.row_key.row(row.kind(), row.id(), entry.revision, &body);

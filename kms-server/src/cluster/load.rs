@@ -100,12 +100,8 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         drop(tx);
         let derived = (parts.derive)(None, &loaded.state)?;
         (parts.observe)(&loaded.state);
-        let snapshot = Snapshot {
-            revision: loaded.head.revision,
-            hash: loaded.head.hash,
-            state: loaded.state,
-            derived,
-        };
+        let snapshot =
+            Snapshot { revision: loaded.head.revision, hash: loaded.head.hash, state: loaded.state, derived };
         Ok(Self {
             store: parts.store,
             row_key: parts.row_key,
@@ -117,6 +113,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             epochs: Epochs::new(snapshot),
             ledger: Mutex::new(loaded.ledger),
             in_doubt: false.into(),
+            unsealed: std::sync::Mutex::default(),
         })
     }
 }

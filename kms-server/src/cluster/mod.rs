@@ -16,13 +16,13 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use jiff::Timestamp;
-use kms_client::id::NodeId;
+use kms_client::id::{ChangeId, NodeId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -78,6 +78,8 @@ pub struct Cluster<D> {
     ledger: Mutex<Ledger>,
     /// Set while a commit's outcome is not known: the database may be ahead of the snapshot, so nothing may leave.
     in_doubt: AtomicBool,
+    /// Changes that are or may be committed and whose records this node has not chained.
+    unsealed: std::sync::Mutex<Vec<ChangeId>>,
 }
 
 /// The tag of every row, and their sum.
@@ -114,6 +116,16 @@ impl<D: Send + Sync + 'static> Cluster<D> {
     /// This run of this process.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Leaves a change to [`Cluster::take_unsealed`].
+    pub fn leave_unsealed(&self, change: ChangeId) {
+        self.unsealed.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+    }
+
+    /// The changes that are or may be committed and whose records this node has not chained; each is handed out once.
+    pub fn take_unsealed(&self) -> Vec<ChangeId> {
+        std::mem::take(&mut *self.unsealed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether answers may leave now.

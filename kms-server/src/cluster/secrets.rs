@@ -118,7 +118,8 @@ impl SystemSecrets {
         let mut secrets = BTreeMap::new();
         for label in SecretLabel::ALL {
             let missing = || SecretsError::Missing(label.as_str());
-            let newest = kept.iter().filter(|secret| secret.label == label.as_str()).max_by_key(|secret| secret.version);
+            let newest =
+                kept.iter().filter(|secret| secret.label == label.as_str()).max_by_key(|secret| secret.version);
             let newest = newest.ok_or_else(missing)?;
             let (nonce, ciphertext) = newest.wrapped.split_first_chunk::<{ Nonce::LEN }>().ok_or_else(missing)?;
             let aad = label.aad(installation, newest.version);

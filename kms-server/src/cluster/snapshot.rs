@@ -129,7 +129,10 @@ impl<D> Section<D> {
             if closing.wait_for(|closing| *closing).await.is_err() {
                 std::future::pending::<()>().await;
             }
-            #[expect(clippy::disallowed_methods, reason = "a bound on somebody else's slowness, not a wait for an event")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a bound on somebody else's slowness, not a wait for an event"
+            )]
             tokio::time::sleep(SECTION_GRACE).await;
         }
     }

@@ -64,8 +64,9 @@ impl KeyStoreSection {
         let path = match (&self.pin_file, &self.pin_credential) {
             (Some(file), None) => file.clone(),
             (None, Some(name)) => {
-                let folder = env::var_os("CREDENTIALS_DIRECTORY")
-                    .ok_or_else(|| section("`pin_credential` needs systemd's $CREDENTIALS_DIRECTORY, which is not set"))?;
+                let folder = env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    section("`pin_credential` needs systemd's $CREDENTIALS_DIRECTORY, which is not set")
+                })?;
                 Path::new(&folder).join(name)
             }
             (None, None) | (Some(_), Some(_)) => return Err(section("name one of `pin_file` and `pin_credential`")),

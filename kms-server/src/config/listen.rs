@@ -51,7 +51,9 @@ impl TlsSection {
             .map_err(|error| invalid(&self.certificate, error.to_string()))?
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)
-            .map_err(|error| invalid(&self.certificate, format!("certificate and key do not belong together: {error}")))?;
+            .map_err(|error| {
+                invalid(&self.certificate, format!("certificate and key do not belong together: {error}"))
+            })?;
         // The release of an answer is shown for HTTP/1.1 only; see `http::connection`.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))

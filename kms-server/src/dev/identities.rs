@@ -67,7 +67,8 @@ impl Identities {
         // The names and the key are the same at every start, so this signs as the certificate that is on the disk.
         let signer = Issuer::new(authority, ca_key);
 
-        let mut server = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()])?;
+        let mut server =
+            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()])?;
         server.distinguished_name.push(DnType::CommonName, "localhost");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf(folder, "tls/server", server, &signer, clock)?;

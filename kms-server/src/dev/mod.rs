@@ -71,7 +71,8 @@ pub struct Prepared {
     /// SoftHSM's configuration, which it reads from the environment of a process that may have to be started anew.
     pub softhsm_conf: PathBuf,
     folder: Folder,
-    /// Held for life: two servers on one folder would take each other's credentials away.
+    /// Two servers on one folder would take each other's credentials away.
+    #[expect(dead_code, reason = "held for life")]
     lock: fs::File,
 }
 

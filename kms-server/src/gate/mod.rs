@@ -193,17 +193,39 @@ impl Gate {
         value: T,
     ) -> Result<Released<Answer<T>>, Refused> {
         let unknown = |error: &(dyn std::error::Error + 'static)| {
+            self.cluster.leave_unsealed(change);
             tracing::error!(change.id = %change, error, "the record of a committed change could not be chained");
             Refused { error: Error::OutcomeUnknown(change), record: None }
         };
         let record = self.audit.seal_intent(change, draft).await.map_err(|error| unknown(&error))?;
-        let section = self.cluster.enter().map_err(|error| unknown(&error))?;
+        let section =
+            self.cluster.enter().map_err(|_| Refused { error: Error::OutcomeUnknown(change), record: Some(record) })?;
         Ok(Released { value: Answer { value, record }, section })
     }
 
+    /// Chains the record of a change whose maker was not told how it ended. There is none if it was never committed, or
+    /// if its record is in a chain already.
+    ///
+    /// # Errors
+    ///
+    /// `audit_unavailable`; the change is then left unsealed once more.
+    pub async fn seal_left(&self, change: ChangeId, intent: Draft) -> Result<(), Error> {
+        match self.audit.seal_intent(change, intent).await {
+            Ok(_) | Err(crate::audit::Error::NoIntent(_)) => Ok(()),
+            Err(error) => {
+                self.cluster.leave_unsealed(change);
+                Err(error.into())
+            }
+        }
+    }
+
     /// Records a refusal that has no caller: for form, size, load, or a credential that proves nothing.
+    ///
+    /// # Errors
+    ///
+    /// `audit_unavailable`.
     pub async fn note(&self, draft: Draft) -> Result<Option<RecordId>, Refused> {
-        self.audit.note(draft).await.map_err(audit_unavailable)
+        self.audit.note(Draft { region: self.region.to_string(), ..draft }).await.map_err(audit_unavailable)
     }
 
     /// What an operation's record says, whatever its end.
@@ -248,7 +270,8 @@ impl Gate {
             }
             let refusal = operation.asked.iter().find_map(|asked| still_allowed(snapshot, now, asked).err());
             if let Some((error, reason)) = refusal {
-                drafts.extend(operation.asked.iter().map(|asked| self.draft(snapshot, asked, Outcome::Withheld, reason)));
+                drafts
+                    .extend(operation.asked.iter().map(|asked| self.draft(snapshot, asked, Outcome::Withheld, reason)));
                 operation.result = Err(error);
             }
         }
@@ -280,7 +303,8 @@ fn still_allowed(
     asked: &Asked,
 ) -> Result<(), (Error, &'static str)> {
     policy::authorise(snapshot, now, &asked.intent).map_err(|denial| (denial.error.again(), denial.reason))?;
-    let key = asked.intent.target.key().filter(|_| asked.intent.action.is_data()).and_then(|key| snapshot.state.key(key));
+    let key =
+        asked.intent.target.key().filter(|_| asked.intent.action.is_data()).and_then(|key| snapshot.state.key(key));
     if let (Some(key), Some(version)) = (key, asked.facts.key_version) {
         key.usable_version(version).map_err(|error| {
             let reason = error.code();

@@ -8,7 +8,7 @@ use kms_client::{
         context::EncryptionContext,
         record::{ContextDigest, Outcome},
     },
-    id::{ChangeId, DataKeyId, KeyVersion},
+    id::{ChangeId, DataKeyId, KeyId, KeyVersion},
 };
 use zeroize::Zeroizing;
 
@@ -31,6 +31,8 @@ pub struct Facts {
     pub bytes_in: u32,
     /// Bytes that the caller is to get.
     pub bytes_out: u32,
+    /// The key that is made or meant, where the intent's target does not name it.
+    pub key: Option<KeyId>,
     /// The control change that it is.
     pub change: Option<ChangeId>,
     /// More, as JSON.
@@ -76,11 +78,13 @@ pub(super) fn draft(
     let Asked { intent, decision, facts } = asked;
     let caller = &intent.caller;
     let principal = snapshot.state.principal(caller.principal());
-    let key = intent.target.key();
+    let key = intent.target.key().or(facts.key);
     let key_class = match &intent.target {
         Target::NewKey { data_class, .. } => Some(data_class.to_string()),
         Target::Key(key) => snapshot.state.key(*key).map(|key| key.data_class.to_string()),
-        Target::Principal(_) | Target::Binding(_) | Target::Issuer(_) | Target::ClientCa(_) | Target::Installation => None,
+        Target::Principal(_) | Target::Binding(_) | Target::Issuer(_) | Target::ClientCa(_) | Target::Installation => {
+            facts.key.and_then(|key| snapshot.state.key(key)).map(|key| key.data_class.to_string())
+        }
     };
     let policies = match decision {
         Decision::Permitted(permit) => permit.policies(),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Extension, Router};
+use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -135,8 +135,10 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let sections = connection.sections.clone();
-    let routes = routes.layer(Extension(connection));
-    let service = service_fn(move |request: Request<Incoming>| routes.clone().oneshot(request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        routes.clone().oneshot(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         // It runs from the end of the request before, so it bounds silent and half-open clients too.

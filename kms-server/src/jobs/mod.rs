@@ -5,7 +5,7 @@ mod doubt;
 use crate::{service::Service, supervisor::Supervisor};
 
 /// Starts every job.
-pub fn start(supervisor: &Supervisor, service: &Service) {
+pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
     let (stopping, service) = (supervisor.clone(), service.clone());
     supervisor.run("doubt", async move {
         tokio::select! {

@@ -41,7 +41,9 @@ impl Role {
     pub const fn administers_keys(self) -> bool {
         match self {
             Self::KeyAdmin => true,
-            Self::Wrapper | Self::Unwrapper | Self::Rewrapper | Self::Auditor | Self::Offboarder | Self::Approver => false,
+            Self::Wrapper | Self::Unwrapper | Self::Rewrapper | Self::Auditor | Self::Offboarder | Self::Approver => {
+                false
+            }
         }
     }
 
@@ -58,7 +60,9 @@ impl Role {
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
-            Self::KeyAdmin => "creates, rotates, disables and revokes keys, manages principals and bindings; never uses a key",
+            Self::KeyAdmin => {
+                "creates, rotates, disables and revokes keys, manages principals and bindings; never uses a key"
+            }
             Self::Wrapper => "generates and wraps data keys",
             Self::Unwrapper => "unwraps data keys",
             Self::Rewrapper => "rewraps data keys without seeing them",

@@ -130,12 +130,12 @@ impl KeyState {
             (Enabled | Disabled, Disable) => Ok(Disabled),
             (Enabled | Disabled | Revoked | PendingDeletion, Revoke) => Ok(Revoked),
             (Revoked, Enable) => Err(Error::approval_required("using a revoked key again")),
-            (Revoked | PendingDeletion, Disable) | (PendingDeletion, Enable) | (Destroyed, Enable | Disable | Revoke) => {
-                Err(Error::conflict(
-                    Refusal::InvalidState,
-                    format!("the key is in state `{}`, in which this cannot be done", self.as_str()),
-                ))
-            }
+            (Revoked | PendingDeletion, Disable)
+            | (PendingDeletion, Enable)
+            | (Destroyed, Enable | Disable | Revoke) => Err(Error::conflict(
+                Refusal::InvalidState,
+                format!("the key is in state `{}`, in which this cannot be done", self.as_str()),
+            )),
         }
     }
 

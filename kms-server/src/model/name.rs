@@ -141,8 +141,8 @@ impl TryFrom<BTreeMap<String, String>> for Tags {
     type Error = InvalidName;
 
     fn try_from(pairs: BTreeMap<String, String>) -> Result<Self, InvalidName> {
-        let valid = pairs.len() <= 50
-            && pairs.iter().all(|(key, value)| is_prose(key, 1, 128) && is_prose(value, 0, 256));
+        let valid =
+            pairs.len() <= 50 && pairs.iter().all(|(key, value)| is_prose(key, 1, 128) && is_prose(value, 0, 256));
         if valid {
             Ok(Self(pairs))
         } else {

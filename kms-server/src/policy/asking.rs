@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{
-    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
-};
+use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
 use jiff::Timestamp;
 
 use super::{
@@ -55,7 +53,11 @@ enum Resource<'a> {
     Key(&'a Key),
     /// Stands for every key that is not there, so that it is refused by the path of those that are.
     UnknownKey,
-    NewKey { data_class: &'a DataClass, region: &'a Region, environment: Environment },
+    NewKey {
+        data_class: &'a DataClass,
+        region: &'a Region,
+        environment: Environment,
+    },
     Installation,
 }
 
@@ -162,7 +164,7 @@ impl<'a> Asker<'a> {
                 Circumstance::Time => RestrictedExpression::new_long(self.now.as_second()),
                 Circumstance::Source => text(&self.request?.source?.to_string()),
                 Circumstance::Surface => text(self.request?.surface.as_str()),
-                Circumstance::NodeRegion => text(&self.policies.bundle.node_region),
+                Circumstance::NodeRegion => text(self.policies.bundle.node_region.as_str()),
                 Circumstance::Methods => {
                     RestrictedExpression::new_set(self.caller.methods().iter().map(|method| text(method)))
                 }
@@ -198,7 +200,11 @@ impl<'a> Asker<'a> {
         if !slice.sees.contains(&Circumstance::EncryptionContext) {
             return Some(prepared);
         }
-        let tags = self.context.into_iter().flat_map(|context| context.iter()).map(|(name, value)| (name.to_owned(), text(value)));
+        let tags = self
+            .context
+            .into_iter()
+            .flat_map(EncryptionContext::iter)
+            .map(|(name, value)| (name.to_owned(), text(value)));
         let uid = self.policies.bundle.vocabulary.encryption_context.clone();
         let entity = Entity::new_with_tags(uid, [], [], tags).ok()?;
         Entities::clone(&prepared).add_entities([entity], None).ok().map(Arc::new)
@@ -221,7 +227,9 @@ impl<'a> Asker<'a> {
             let attributes = [("class", class), ("region", region), ("environment", environment), ("state", state)];
             let attributes = attributes.map(|(name, value)| (name.to_owned(), text(value)));
             let tags = match resource {
-                Resource::Key(key) => key.tags.pairs().iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+                Resource::Key(key) => {
+                    key.tags.pairs().iter().map(|(name, value)| (name.clone(), text(value))).collect()
+                }
                 Resource::UnknownKey | Resource::NewKey { .. } | Resource::Installation => Vec::new(),
             };
             entities.push(Entity::new_with_tags(self.resource_uid(resource), attributes, [], tags).ok()?);
@@ -271,7 +279,7 @@ fn resource<'a>(state: &'a ControlState, reach: Reach, target: &'a Target) -> Op
     }
 }
 
-const fn covering<'a>(reach: Reach, resource: Resource<'a>) -> Covering<'a> {
+const fn covering(reach: Reach, resource: Resource<'_>) -> Covering<'_> {
     match (reach, resource) {
         (Reach::Anything, _) => Covering::Anything,
         (_, Resource::Key(key)) => Covering::Key(key),

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid, ParseErrors, Policy, PolicyId,
-    PolicySet, Request, Schema, ValidationMode, Validator,
+    ActionConstraint, AuthorizationError, Authorizer, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid,
+    ParseErrors, Policy, PolicyId, PolicySet, Request, Schema, ValidationMode, Validator,
 };
 
 use super::{
@@ -30,7 +30,7 @@ const REASONS: &[&str] = &[
 /// Policies that may be put in force.
 #[derive(Debug, Clone)]
 pub(super) struct Bundle {
-    pub(super) node_region: String,
+    pub(super) node_region: Region,
     pub(super) vocabulary: Vocabulary,
     /// The schema to hold each request against. Our own types fix their shape, so only tests pay for that.
     pub(super) checked: Option<Schema>,
@@ -76,14 +76,13 @@ pub(super) struct Verdict {
 
 impl Bundle {
     /// The policies that come with this program.
-    pub(super) fn built_in(node_region: &Region) -> Result<Self, Error> {
+    pub(super) fn built_in(node_region: Region) -> Result<Self, Error> {
         Self::compile(BUILT_IN, node_region)
     }
 
     /// The policies of these texts, all or none.
-    pub(super) fn compile(texts: &[&str], node_region: &Region) -> Result<Self, Error> {
-        let (schema, _) =
-            Schema::from_cedarschema_str(SCHEMA).map_err(|error| Error::Schema(error.to_string()))?;
+    pub(super) fn compile(texts: &[&str], node_region: Region) -> Result<Self, Error> {
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| Error::Schema(error.to_string()))?;
         let policies = policies(texts)?;
         validate(schema, &policies)?;
         let mut known = HashMap::with_capacity(policies.len());
@@ -95,10 +94,12 @@ impl Bundle {
         let cut = policies.iter().map(Cut::new).collect::<Result<Vec<_>, _>>()?;
         let slices = Action::ALL
             .iter()
-            .map(|action| Slice::new(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code())), &cut))
+            .map(|action| {
+                Slice::new(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code())), &cut)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            node_region: node_region.as_str().to_owned(),
+            node_region,
             vocabulary: Vocabulary::new()?,
             checked: None,
             authorizer: Authorizer::new(),
@@ -118,7 +119,8 @@ impl Bundle {
         let mut failed = response.diagnostics().errors().peekable();
         if failed.peek().is_some() {
             // The errors' own words can quote what they were evaluated on; the ids are enough to find them.
-            let policies = failed.filter_map(|error| self.known.get(failing(error))).map(|known| known.name.clone()).collect();
+            let policies =
+                failed.filter_map(|error| self.known.get(failing(error))).map(|known| known.name.clone()).collect();
             return Verdict { refusal: Some(super::decision::POLICY_ERROR), policies };
         }
         let mut policies = Vec::new();
@@ -155,7 +157,8 @@ impl Cut {
     fn new(policy: &Policy) -> Result<Self, Error> {
         let fault = || Error::Policy { policy: policy.id().to_string(), fault: "cannot be cut to one action" };
         let mut json = policy.to_json().map_err(|_| fault())?;
-        let sees = Circumstance::ALL.iter().copied().filter(|circumstance| mentions(&json, circumstance.name())).collect();
+        let sees =
+            Circumstance::ALL.iter().copied().filter(|circumstance| mentions(&json, circumstance.name())).collect();
         let constraint = json.get_mut("action").ok_or_else(fault)?;
         *constraint = serde_json::json!({ "op": "All" });
         let cut = Policy::from_json(Some(policy.id().clone()), json).map_err(|_| fault())?;
@@ -186,6 +189,12 @@ fn policies(texts: &[&str]) -> Result<Vec<Policy>, Error> {
     let mut policies = Vec::new();
     for text in texts {
         let set: PolicySet = text.parse().map_err(|error: ParseErrors| Error::Syntax(error.to_string()))?;
+        if let Some(template) = set.templates().next() {
+            return Err(Error::Policy {
+                policy: template.id().to_string(),
+                fault: "is a template, which nothing fills in",
+            });
+        }
         for policy in set.policies() {
             policies.push(named(policy)?);
         }
@@ -247,12 +256,12 @@ fn mentions(json: &serde_json::Value, word: &str) -> bool {
 #[cfg(test)]
 impl Bundle {
     /// With these policies besides the built-in ones.
-    pub(super) fn with(text: &str, node_region: &Region) -> Result<Self, Error> {
+    pub(super) fn with(text: &str, node_region: Region) -> Result<Self, Error> {
         Self::compile(&[BUILT_IN, &[text]].concat(), node_region)
     }
 
     /// Whole: every policy is asked about every action, sees everything, and each request is held against the schema.
-    pub(super) fn uncut(node_region: &Region) -> Self {
+    pub(super) fn uncut(node_region: Region) -> Self {
         let mut bundle = Self::built_in(node_region).unwrap();
         let policies = policies(BUILT_IN).unwrap();
         let whole = PolicySet::from_policies(policies).unwrap();

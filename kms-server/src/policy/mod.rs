@@ -45,7 +45,7 @@ impl Policies {
     ///
     /// What is wrong with the schema or a policy.
     pub fn built_in(node_region: Region) -> Result<Self, Error> {
-        Ok(Self::of(Arc::new(Bundle::built_in(&node_region)?)))
+        Ok(Self::of(Arc::new(Bundle::built_in(node_region)?)))
     }
 
     /// The same policies over a newer state.

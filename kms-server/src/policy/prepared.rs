@@ -25,12 +25,12 @@ impl<K: Clone + Eq + Hash, V> Prepared<K, V> {
         if let Some(found) = self.0.load().get(key) {
             return Ok(Arc::clone(found));
         }
-        let made = Arc::new(make()?);
+        let fresh = Arc::new(make()?);
         self.0.rcu(|map| {
             let mut map = if map.len() < MOST { HashMap::clone(map) } else { HashMap::new() };
-            map.insert(key.clone(), Arc::clone(&made));
+            map.insert(key.clone(), Arc::clone(&fresh));
             map
         });
-        Ok(made)
+        Ok(fresh)
     }
 }

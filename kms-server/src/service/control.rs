@@ -64,11 +64,7 @@ impl Service {
     }
 
     /// The refusal that the change would meet now, if any: nothing is made for a change that cannot be.
-    pub(super) fn refusal(
-        &self,
-        call: &Call,
-        change: &Change,
-    ) -> Option<(Arc<Snapshot<Policies>>, Attempt<Changed>)> {
+    pub(super) fn refusal(&self, call: &Call, change: &Change) -> Option<(Arc<Snapshot<Policies>>, Attempt<Changed>)> {
         let cluster = &self.inner.cluster;
         let snapshot = cluster.snapshot();
         let attempt = self.decide(call, change, &snapshot, snapshot.revision.next(), cluster.now()).err()?;
@@ -95,7 +91,7 @@ impl Service {
         let permit = match policy::authorise(snapshot, now, &intent) {
             Ok(permit) => permit,
             Err(denial) => {
-                let facts = Facts { change: Some(change.id), ..Facts::default() };
+                let facts = Facts { change: Some(change.id), key: change.operation.key(), ..Facts::default() };
                 return Err(Box::new(Attempt::denied(intent, denial, facts)));
             }
         };
@@ -120,7 +116,11 @@ impl Service {
             Operation::RotateKey { version, .. } | Operation::RevokeKeyVersion { version, .. } => Some(*version),
             _ => None,
         };
-        Asked { intent, decision, facts: Facts { change: Some(change.id), key_version, ..Facts::default() } }
+        Asked {
+            intent,
+            decision,
+            facts: Facts { change: Some(change.id), key: change.operation.key(), key_version, ..Facts::default() },
+        }
     }
 }
 

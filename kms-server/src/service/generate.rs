@@ -4,7 +4,7 @@ use hsm::Secret;
 use kms_client::format::wrapped_key::WrappedKey;
 
 use super::{
-    Call, KeyRef, Outcomes, Service, SharedContext, count,
+    Call, KeyRef, Outcomes, Service, SharedContext, Understood, count,
     line::{carry_out, part},
     usable_key::{UsableKey, Wrapping},
     wrap::{fresh_data_key, record_wrapped},
@@ -48,9 +48,9 @@ impl Service {
     ///
     /// Per item: `not_permitted`, the conflicts of key states, `hsm_unavailable`. For all: `audit_unavailable`,
     /// `lease_lost`.
-    pub async fn generate(&self, call: &Call, items: Vec<GenerateItem>) -> Outcomes<Generated> {
+    pub async fn generate(&self, call: &Call, items: Vec<Understood<GenerateItem>>) -> Outcomes<Generated> {
         let line = self.line(call);
-        let steps = items.into_iter().enumerate().map(|(index, item)| {
+        let steps = line.steps(Action::Generate, items, |index, item: GenerateItem| {
             let action = if item.plaintext { Action::Generate } else { Action::GenerateWithoutPlaintext };
             let data_key = fresh_data_key();
             let GenerateItem { key, bytes, plaintext, context } = item;
@@ -60,7 +60,7 @@ impl Service {
             step.facts(|facts| facts.data_key = Some(data_key));
             step
         });
-        let (mut asked, work) = part(steps.collect());
+        let (mut asked, work) = part(steps);
         let made = carry_out(work, async |work| self.make(work).await).await;
         let (wrapped, plaintexts): (Vec<_>, Vec<_>) = made
             .into_iter()

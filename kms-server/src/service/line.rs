@@ -29,6 +29,9 @@ pub type Outcome<T> = Result<Released<Answer<T>>, Refused>;
 /// What becomes of a batch: each item for itself, unless nothing could be recorded or released.
 pub type Outcomes<T> = Result<Released<Vec<Result<Answer<T>, Refused>>>, Refused>;
 
+/// An item of a batch as its surface understood it, or why it could not: that too is recorded, in the item's place.
+pub type Understood<T> = Result<T, Error>;
+
 /// One request on its way.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
@@ -70,9 +73,7 @@ impl Service {
         let line = self.line(call);
         let mut step = line.ask(0, action, target, None, Facts::default(), |_| Ok(()));
         let result = std::mem::replace(&mut step.work, Ok(())).and_then(|()| read(&line));
-        self.gate()
-            .release_one(&line.snapshot, Attempt { asked: step.asked, result: result.map(Unaudited::new) })
-            .await
+        self.gate().release_one(&line.snapshot, Attempt { asked: step.asked, result: result.map(Unaudited::new) }).await
     }
 }
 
@@ -103,6 +104,20 @@ impl Line<'_> {
                 Step { asked: vec![Asked { intent, decision: Decision::Denied(denial), facts }], work }
             }
         }
+    }
+
+    /// Takes the items in hand, those that could be understood and those that could not.
+    pub(super) fn steps<I, W>(
+        &self,
+        action: Action,
+        items: Vec<Understood<I>>,
+        step: impl Fn(usize, I) -> Step<W>,
+    ) -> Vec<Step<W>> {
+        let taken = items.into_iter().enumerate().map(|(index, item)| match item {
+            Ok(item) => step(index, item),
+            Err(error) => self.meaningless(index, action, Facts::default(), error),
+        });
+        taken.collect()
     }
 
     /// An item that means nothing: policy is not asked, the record is written all the same.
@@ -152,7 +167,10 @@ pub(super) async fn carry_out<W, T>(
     match all(ready).await {
         Ok(results) => {
             let mut results = results.into_iter();
-            places.into_iter().map(|place| place.and_then(|()| results.next().unwrap_or_else(|| Err(nothing_done())))).collect()
+            places
+                .into_iter()
+                .map(|place| place.and_then(|()| results.next().unwrap_or_else(|| Err(nothing_done()))))
+                .collect()
         }
         Err(error) => places.into_iter().map(|place| place.and_then(|()| Err(error.again()))).collect(),
     }

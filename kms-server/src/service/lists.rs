@@ -77,11 +77,8 @@ impl Service {
         limit: usize,
     ) -> Outcome<Page<Arc<Key>>> {
         self.read(call, Action::ListKeys, Target::Installation, |line| {
-            let visible = line
-                .snapshot
-                .state
-                .keys_after(after)
-                .filter(|key| filter.matches(key) && line.may_describe(call, key));
+            let visible =
+                line.snapshot.state.keys_after(after).filter(|key| filter.matches(key) && line.may_describe(call, key));
             Ok(page(visible.cloned(), limit))
         })
         .await
@@ -146,7 +143,8 @@ impl Service {
             let state = &line.snapshot.state;
             Ok(match filter.principal {
                 Some(principal) => {
-                    let own = state.bindings_of(principal).filter(|binding| after.is_none_or(|after| after < binding.id));
+                    let own =
+                        state.bindings_of(principal).filter(|binding| after.is_none_or(|after| after < binding.id));
                     page(own.filter(|binding| filter.matches(binding)).cloned(), limit)
                 }
                 None => page(state.bindings_after(after).filter(|binding| filter.matches(binding)).cloned(), limit),
@@ -207,8 +205,10 @@ impl Service {
             Ok(tx.changes_before(before, super::count(limit.saturating_add(1))).await?)
         }
         .await;
-        self.read(call, Action::ListChanges, Target::Installation, |_| found.map(|found| page(found.into_iter(), limit)))
-            .await
+        self.read(call, Action::ListChanges, Target::Installation, |_| {
+            found.map(|found| page(found.into_iter(), limit))
+        })
+        .await
     }
 
     /// One committed change, with its receipt.

@@ -10,6 +10,7 @@ mod lists;
 mod random;
 mod rewrap;
 mod transfer;
+mod unsealed;
 mod unwrap;
 mod usable_key;
 mod whoami;
@@ -27,13 +28,15 @@ pub use audit_log::{AuditPage, AuditSearch};
 pub use control::Changed;
 pub use generate::{GenerateItem, Generated};
 pub use keys::NewKey;
-pub use line::{Call, Outcome, Outcomes};
+pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
 pub use rewrap::{RewrapItem, Rewrapped};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
 pub use whoami::Standing;
 pub use wrap::{WrapItem, Wrapped};
+
+pub use crate::store::{AuditCursor, ControlChange};
 
 use self::usable_key::Material;
 use crate::{

@@ -3,7 +3,7 @@
 use hsm::Secret;
 
 use super::{
-    Call, Outcomes, Service, count,
+    Call, Outcomes, Service, Understood, count,
     line::{carry_out, part},
 };
 use crate::{
@@ -17,13 +17,13 @@ impl Service {
     /// # Errors
     ///
     /// Per draw: `not_permitted`, `hsm_unavailable`. For all: `audit_unavailable`, `lease_lost`.
-    pub async fn random(&self, call: &Call, lengths: Vec<usize>) -> Outcomes<Secret> {
+    pub async fn random(&self, call: &Call, lengths: Vec<Understood<usize>>) -> Outcomes<Secret> {
         let line = self.line(call);
-        let steps = lengths.into_iter().enumerate().map(|(index, bytes)| {
+        let steps = line.steps(Action::Random, lengths, |index, bytes| {
             let facts = Facts { bytes_out: count(bytes), ..Facts::default() };
             line.ask(index, Action::Random, Target::Installation, None, facts, |_| Ok(bytes))
         });
-        let (asked, work) = part(steps.collect());
+        let (asked, work) = part(steps);
         let drawn = carry_out(work, async |lengths: Vec<usize>| {
             let drawn = self.material().random(lengths.iter().sum()).await?;
             let mut rest = drawn.as_bytes();

@@ -3,7 +3,7 @@
 use kms_client::{format::wrapped_key::WrappedKey, id::KeyVersion};
 
 use super::{
-    Call, Outcomes, Service, SharedContext, UnwrapItem,
+    Call, Outcomes, Service, SharedContext, Understood, UnwrapItem,
     line::{carry_out, part},
     usable_key::{Opening, UsableKey, Wrapping},
     wrap::record_wrapped,
@@ -35,17 +35,17 @@ impl Service {
     /// # Errors
     ///
     /// As for unwrap.
-    pub async fn rewrap(&self, call: &Call, items: Vec<RewrapItem>) -> Outcomes<Rewrapped> {
+    pub async fn rewrap(&self, call: &Call, items: Vec<Understood<RewrapItem>>) -> Outcomes<Rewrapped> {
         let line = self.line(call);
         let previous: Vec<_> =
-            items.iter().map(|item| item.wrapped.as_ref().ok().map(WrappedKey::key_version)).collect();
-        let steps = items.into_iter().enumerate().map(|(index, item)| {
+            items.iter().map(|item| item.as_ref().ok()?.wrapped.as_ref().ok().map(WrappedKey::key_version)).collect();
+        let steps = line.steps(Action::Rewrap, items, |index, item| {
             let context = SharedContext::clone(&item.context);
             line.opening(index, Action::Rewrap, item, |key, permit, from| {
                 Ok(Moving { from, to: UsableKey::primary(key, permit, Action::Rewrap)?, context })
             })
         });
-        let (mut asked, work) = part(steps.collect());
+        let (mut asked, work) = part(steps);
         let moved = carry_out(work, async |work| self.move_all(work).await).await;
         record_wrapped(&mut asked, &moved);
         let rewrapped = moved.into_iter().zip(previous).map(|(wrapped, previous)| {

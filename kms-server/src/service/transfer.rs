@@ -4,7 +4,7 @@
 use kms_client::format::wrapped_key::WrappedKey;
 
 use super::{
-    Call, KeyRef, Outcomes, Service, SharedContext, UnwrapItem,
+    Call, KeyRef, Outcomes, Service, SharedContext, Understood, UnwrapItem,
     line::{Line, Step, carry_out, part},
     rewrap::Moving,
     unwrap::place,
@@ -39,11 +39,12 @@ impl Service {
     ///
     /// As for unwrap, on both keys; `invalid_request` for another environment or region, `approval_required` for another
     /// data class.
-    pub async fn transfer(&self, call: &Call, items: Vec<TransferItem>) -> Outcomes<Transferred> {
+    pub async fn transfer(&self, call: &Call, items: Vec<Understood<TransferItem>>) -> Outcomes<Transferred> {
         let line = self.line(call);
-        let previous: Vec<_> = items.iter().map(|item| item.from.wrapped.as_ref().ok().map(place)).collect();
-        let steps = items.into_iter().enumerate().map(|(index, item)| line.transfer(index, item));
-        let (mut asked, work) = part(steps.collect());
+        let previous: Vec<_> =
+            items.iter().map(|item| item.as_ref().ok()?.from.wrapped.as_ref().ok().map(place)).collect();
+        let steps = line.steps(Action::TransferFrom, items, |index, item| line.transfer(index, item));
+        let (mut asked, work) = part(steps);
         let moved = carry_out(work, async |work| self.move_all(work).await).await;
         record_wrapped(&mut asked, &moved);
         let transferred = moved.into_iter().zip(previous).map(|(wrapped, previous)| {

@@ -4,7 +4,7 @@ use hsm::Secret;
 use kms_client::format::wrapped_key::{InvalidWrappedKey, WrappedKey};
 
 use super::{
-    Call, Outcomes, Place, Service, SharedContext, count,
+    Call, Outcomes, Place, Service, SharedContext, Understood, count,
     line::{Line, Step, carry_out, part},
     usable_key::{Opening, UsableKey},
 };
@@ -39,13 +39,13 @@ impl Service {
     ///
     /// Per item: `invalid_wrapped_key`, `not_permitted`, the conflicts of key and version states, `hsm_unavailable`.
     /// For all: `audit_unavailable`, `lease_lost`.
-    pub async fn unwrap(&self, call: &Call, items: Vec<UnwrapItem>) -> Outcomes<Unwrapped> {
+    pub async fn unwrap(&self, call: &Call, items: Vec<Understood<UnwrapItem>>) -> Outcomes<Unwrapped> {
         let line = self.line(call);
-        let places: Vec<_> = items.iter().map(|item| item.wrapped.as_ref().ok().map(place)).collect();
-        let steps = items.into_iter().enumerate().map(|(index, item)| {
+        let places: Vec<_> = items.iter().map(|item| item.as_ref().ok()?.wrapped.as_ref().ok().map(place)).collect();
+        let steps = line.steps(Action::Unwrap, items, |index, item| {
             line.opening(index, Action::Unwrap, item, |_, _, opening| Ok(opening))
         });
-        let (mut asked, work) = part(steps.collect());
+        let (mut asked, work) = part(steps);
         let opened = carry_out(work, async |work| self.material().open(work).await).await;
         for (asked, opened) in asked.iter_mut().flatten().zip(&opened) {
             asked.facts.bytes_out = opened.as_ref().map_or(0, |secret| count(secret.len()));

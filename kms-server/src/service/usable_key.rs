@@ -60,11 +60,6 @@ impl UsableKey {
         Self::version(key, key.primary_version, permit, action)
     }
 
-    /// The number of the version.
-    pub(super) const fn number(&self) -> KeyVersion {
-        self.version
-    }
-
     /// Takes a wrapped key in hand. Its suite must be the one in the key's own record.
     pub(super) fn opens(self, wrapped: WrappedKey, context: &EncryptionContext) -> Result<Opening, Error> {
         if wrapped.suite() != self.suite || wrapped.key_id() != self.key || wrapped.key_version() != self.version {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use kms_client::id::NodeId;
 
 use super::{Call, Outcome, Service};
-use crate::{
-    model::{Action, Binding, Error, Principal, Revision, Target},
-};
+use crate::model::{Action, Binding, Error, Principal, Revision, Target};
 
 /// What the server believes of its caller.
 #[derive(Debug, Clone)]

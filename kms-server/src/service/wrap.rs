@@ -4,7 +4,7 @@ use hsm::Secret;
 use kms_client::{format::wrapped_key::WrappedKey, id::DataKeyId};
 
 use super::{
-    Call, KeyRef, Outcomes, Service, SharedContext, count,
+    Call, KeyRef, Outcomes, Service, SharedContext, Understood, count,
     line::{Line, Step, carry_out, part},
     usable_key::{UsableKey, Wrapping},
 };
@@ -35,9 +35,9 @@ impl Service {
     ///
     /// Per item: `not_permitted`, the conflicts of key states, `hsm_unavailable`. For all: `audit_unavailable`,
     /// `lease_lost`.
-    pub async fn wrap(&self, call: &Call, items: Vec<WrapItem>) -> Outcomes<Wrapped> {
+    pub async fn wrap(&self, call: &Call, items: Vec<Understood<WrapItem>>) -> Outcomes<Wrapped> {
         let line = self.line(call);
-        let steps = items.into_iter().enumerate().map(|(index, item)| {
+        let steps = line.steps(Action::Wrap, items, |index, item| {
             let (data_key, bytes) = (fresh_data_key(), item.plaintext.len());
             let mut step = line.wrapping(index, Action::Wrap, &item.key, &item.context, |key| {
                 Ok(Wrapping { key, data_key, plaintext: item.plaintext, context: SharedContext::clone(&item.context) })
@@ -48,7 +48,7 @@ impl Service {
             });
             step
         });
-        let (mut asked, work) = part(steps.collect());
+        let (mut asked, work) = part(steps);
         let wrapped = carry_out(work, async |work| self.material().wrap(work).await).await;
         record_wrapped(&mut asked, &wrapped);
         line.release(asked, wrapped.into_iter().map(|wrapped| wrapped.map(Wrapped)).collect()).await
@@ -65,10 +65,11 @@ impl Line<'_> {
         context: &SharedContext,
         prepare: impl FnOnce(UsableKey) -> Result<W, Error>,
     ) -> Step<W> {
-        let key = self.snapshot.state.key(key.resolve(&self.snapshot.state)).map_or_else(
-            || Err(key.resolve(&self.snapshot.state)),
-            Ok,
-        );
+        let key = self
+            .snapshot
+            .state
+            .key(key.resolve(&self.snapshot.state))
+            .map_or_else(|| Err(key.resolve(&self.snapshot.state)), Ok);
         let (id, version) = match &key {
             Ok(key) => (key.id, Some(key.primary_version)),
             Err(unknown) => (*unknown, None),

@@ -141,8 +141,7 @@ async fn an_intent_is_chained_and_gone(database: &TestDatabase) {
     assert_eq!(Draft::from(tx.record(id).await.unwrap().unwrap()), record);
     drop(tx);
 
-    let (twice, beside) =
-        tokio::join!(node.audit.seal_intent(change, record), node.audit.seal(vec![draft("unwrap")]));
+    let (twice, beside) = tokio::join!(node.audit.seal_intent(change, record), node.audit.seal(vec![draft("unwrap")]));
     assert!(matches!(twice, Err(Error::NoIntent(gone)) if gone == change));
     beside.unwrap();
     assert_eq!(key.assert_intact(&database.store).await.chains[0].records, 3);
@@ -153,8 +152,7 @@ async fn refusals_are_recorded_up_to_a_rate_then_counted(database: &TestDatabase
     let key = AuditKey::create().await;
     let clock = Arc::new(StillClock(Duration::from_secs(1).into()));
     let node = key.try_start(&database.store, clock.clone()).await.unwrap();
-    let refusal =
-        || Draft { outcome: Outcome::Denied, reason: "unauthenticated".to_owned(), ..draft("unwrap") };
+    let refusal = || Draft { outcome: Outcome::Denied, reason: "unauthenticated".to_owned(), ..draft("unwrap") };
     let mut singly = 0;
     for _ in 0..150 {
         singly += u32::from(node.audit.note(refusal()).await.unwrap().is_some());
@@ -173,9 +171,9 @@ async fn refusals_are_recorded_up_to_a_rate_then_counted(database: &TestDatabase
     let filter = AuditFilter { outcome: Some(Outcome::Denied), ..AuditFilter::default() };
     let (records, _) = tx.search(&filter, 1_000, None).await.unwrap();
     let counted: u32 = records.iter().filter(|record| record.count > 1).map(|record| record.count).sum();
-    let single = records.iter().filter(|record| record.count == 1).count();
-    assert_eq!(records.iter().map(|record| record.count).sum::<u32>(), 220, "{single} + {counted}");
-    assert!(single >= 150 && records.len() < 170, "{single} of {}", records.len());
+    let alone = records.iter().filter(|record| record.count == 1).count();
+    assert_eq!(records.iter().map(|record| record.count).sum::<u32>(), 220, "{alone} + {counted}");
+    assert!(alone >= 150 && records.len() < 170, "{alone} of {}", records.len());
 }
 
 async fn a_stop_writes_what_is_queued_and_closes(database: &TestDatabase) {

@@ -79,10 +79,7 @@ async fn a_damaged_intent_is_not_passed_over(database: &TestDatabase) {
 async fn another_audit_key_is_refused(database: &TestDatabase) {
     let (key, other) = (AuditKey::create().await, AuditKey::create().await);
     let mixed = AuditKey { public: other.public, ..key };
-    assert!(matches!(
-        mixed.try_start(&database.store, Arc::new(SystemClock)).await,
-        Err(Error::OtherAuditKey)
-    ));
+    assert!(matches!(mixed.try_start(&database.store, Arc::new(SystemClock)).await, Err(Error::OtherAuditKey)));
     let mut tx = database.store.read().await.unwrap();
     assert_eq!(tx.chains().await.unwrap(), []);
 }

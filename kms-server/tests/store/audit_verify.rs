@@ -28,7 +28,10 @@ async fn two_chains(database: &TestDatabase) -> AuditKey {
         }
         node.stop().await;
     }
-    assert_eq!(key.assert_intact(&database.store).await.chains.iter().map(|chain| chain.records).collect::<Vec<_>>(), [9, 9]);
+    assert_eq!(
+        key.assert_intact(&database.store).await.chains.iter().map(|chain| chain.records).collect::<Vec<_>>(),
+        [9, 9]
+    );
     key
 }
 
@@ -39,7 +42,10 @@ async fn problem(database: &TestDatabase, key: &AuditKey, chain: usize, sql: &st
     assert!(!report.is_intact(), "{sql}");
     for (place, other) in report.chains.iter().enumerate().filter(|(place, _)| *place != chain) {
         // A successor is measured against what the chain's row says, so it need not suffer.
-        assert!(other.problem.is_none() || matches!(other.problem, Some(Problem::OtherPredecessor)), "{place}: {other:?}");
+        assert!(
+            other.problem.is_none() || matches!(other.problem, Some(Problem::OtherPredecessor)),
+            "{place}: {other:?}"
+        );
     }
     report.chains[chain].problem.as_ref().map(ToString::to_string).unwrap_or_default()
 }

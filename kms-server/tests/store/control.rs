@@ -3,7 +3,7 @@
 use kms_client::id::{ChangeId, PrincipalId};
 use kms_server::{
     model::{Revision, RowKind},
-    store::{AuditIntent, ControlChange, Error, Head, StoredRow, Store, SystemSecret},
+    store::{AuditIntent, ControlChange, Error, Head, Store, StoredRow, SystemSecret},
 };
 use uuid::Uuid;
 
@@ -151,7 +151,7 @@ fn change(revision: u64) -> ControlChange {
         change: ChangeId::from_bytes([byte; 16]),
         digest: [byte; 32],
         body: "{\"b\":1, \"a\":2}".to_owned(),
-        principal: (revision % 2 == 0).then(|| PrincipalId::from_bytes([byte; 16])),
+        principal: revision.is_multiple_of(2).then(|| PrincipalId::from_bytes([byte; 16])),
         committed_at: at(1_700_000_000_000_001),
         previous: [byte - 1; 32],
         hash: [byte; 32],
@@ -163,7 +163,12 @@ fn change(revision: u64) -> ControlChange {
 }
 
 fn head(revision: u64) -> Head {
-    Head { revision: Revision(revision), hash: [1; 32], state_digest: [2; 32], mac: [u8::try_from(revision).unwrap(); 32] }
+    Head {
+        revision: Revision(revision),
+        hash: [1; 32],
+        state_digest: [2; 32],
+        mac: [u8::try_from(revision).unwrap(); 32],
+    }
 }
 
 fn row(kind: RowKind, id: u8, revision: u64) -> StoredRow {

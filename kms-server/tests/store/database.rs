@@ -8,7 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 use kms_server::store::{Database, Store};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions,
+};
 
 pub(crate) struct TestDatabase {
     pub(crate) store: Store,

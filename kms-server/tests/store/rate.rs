@@ -23,9 +23,8 @@ async fn on_sqlite() {
     let database = TestDatabase::sqlite().await;
     measure(&database).await;
     database.meddle("PRAGMA wal_checkpoint(TRUNCATE)").await;
-    let size = database
-        .ask("SELECT CAST(page_count * page_size AS TEXT) FROM pragma_page_count(), pragma_page_size()")
-        .await;
+    let size =
+        database.ask("SELECT CAST(page_count * page_size AS TEXT) FROM pragma_page_count(), pragma_page_size()").await;
     report_size(&database, &size).await;
     database.drop().await;
 }
@@ -43,9 +42,8 @@ async fn on_postgres() {
 async fn measure(database: &TestDatabase) {
     let node = AuditKey::create().await.start(&database.store).await;
     for (callers, each, batch) in [(1, 300, 1), (16, 1_000, 1), (64, 2_000, 1), (64, 40, 100)] {
-        let drafts: Vec<Vec<Vec<Draft>>> = (0..callers)
-            .map(|_| (0..each).map(|_| (0..batch).map(|_| unwrap()).collect()).collect())
-            .collect();
+        let drafts: Vec<Vec<Vec<Draft>>> =
+            (0..callers).map(|_| (0..each).map(|_| (0..batch).map(|_| unwrap()).collect()).collect()).collect();
         let started = SystemClock.boot();
         let tasks: Vec<_> = drafts
             .into_iter()
@@ -59,7 +57,7 @@ async fn measure(database: &TestDatabase) {
             })
             .collect();
         join_all(tasks).await;
-        let seconds = (SystemClock.boot() - started).as_secs_f64();
+        let seconds = SystemClock.boot().saturating_sub(started).as_secs_f64();
         let records = f64::from(callers * each * batch);
         println!("{callers:>3} callers, {batch:>3} at once: {:>7.0} records/s", records / seconds);
     }

@@ -59,7 +59,7 @@ pub(crate) async fn append(store: &Store, rows: &[AuditRow]) {
 }
 
 pub(crate) fn row(record: Record) -> AuditRow {
-    let head_signature = (record.sequence % 2 == 0).then(|| Signature::from_bytes([8; 64]));
+    let head_signature = record.sequence.is_multiple_of(2).then(|| Signature::from_bytes([8; 64]));
     AuditRow { leaf: record.encode().unwrap(), record, head_signature }
 }
 

@@ -70,7 +70,11 @@ async fn every_filter_finds_what_it_says_and_nothing_else(database: &TestDatabas
         let (found, next) = tx.search(filter, 10, None).await.unwrap();
         assert_eq!((found, next), (vec![records[2 * place + 1].clone()], None), "{filter:?}");
     }
-    let both = AuditFilter { outcome: Some(Outcome::Allowed), key: Some(KeyId::from_bytes([71; 16])), ..AuditFilter::default() };
+    let both = AuditFilter {
+        outcome: Some(Outcome::Allowed),
+        key: Some(KeyId::from_bytes([71; 16])),
+        ..AuditFilter::default()
+    };
     assert_eq!(tx.search(&both, 10, None).await.unwrap().0, [records[3].clone()]);
     let neither = AuditFilter { outcome: Some(Outcome::Failed), ..both };
     assert_eq!(tx.search(&neither, 10, None).await.unwrap().0, []);

@@ -170,7 +170,7 @@ fn intermediates_lead_to_the_authority() {
     let own = intermediate.client("alice.example");
     let caller = peer(&[own.clone(), intermediate.der()]).caller(world.moment()).unwrap();
     assert_eq!(caller.principal(), ALICE);
-    assert_eq!(refused(peer(&[own.clone()]).caller(world.moment())), Refused::CertificateUntrusted);
+    assert_eq!(refused(peer(std::slice::from_ref(&own)).caller(world.moment())), Refused::CertificateUntrusted);
 
     let mut short = Authority::params("clients of the west");
     short.not_after = date_time_ymd(2027, 3, 2);

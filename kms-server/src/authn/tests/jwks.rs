@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{ALICE, Signer, World, after, certificate::Authority, claims_with, issuer, principal, refused, subject};
 use crate::{
-    authn::Refused,
+    authn::{Refused, check_key_source},
     model::{JwksSource, TrustState},
 };
 
@@ -33,10 +33,8 @@ impl KeyServer {
     /// A server that answers with these keys, and a world that trusts it.
     async fn start(keys: &Value) -> (Arc<Self>, World) {
         let authority = Authority::new("servers");
-        let source = |port| JwksSource::Url {
-            url: format!("https://localhost:{port}/jwks"),
-            ca_pem: Some(authority.pem()),
-        };
+        let source =
+            |port| JwksSource::Url { url: format!("https://localhost:{port}/jwks"), ca_pem: Some(authority.pem()) };
         Self::start_at(&authority, source, keys).await
     }
 
@@ -260,4 +258,17 @@ async fn a_removed_issuer_is_not_asked() {
     world.authenticator.jwks.fetch_due().await;
     assert_eq!(refused(world.bearer(&token(&signer, "a")).await), Refused::IssuerUnknown);
     assert_eq!(server.asked(), 0);
+}
+
+#[test]
+fn a_key_source_is_checked_before_it_is_trusted() {
+    let at = |url: &str, ca_pem: Option<String>| check_key_source(&JwksSource::Url { url: url.to_owned(), ca_pem });
+    at("https://login.example/jwks", None).unwrap();
+    at("https://login.example/jwks", Some(Authority::new("servers").pem())).unwrap();
+    check_key_source(&JwksSource::Inline(keys(&[("a", &Signer::es256())]).to_string())).unwrap();
+    for bad in ["", "login.example", "http://login.example/", "https://", "https://user:word@login.example/"] {
+        assert!(at(bad, None).is_err(), "{bad}");
+    }
+    assert!(at("https://login.example/jwks", Some("no certificate".to_owned())).is_err());
+    assert!(check_key_source(&JwksSource::Inline("{}".to_owned())).is_err());
 }

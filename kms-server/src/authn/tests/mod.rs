@@ -220,7 +220,8 @@ impl Signer {
                 json!({ "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "x": text(x), "y": text(y) })
             }
             Self::EdDsa(key) => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "x": text(key.public_key().as_ref()) })
+                let x = text(key.public_key().as_ref());
+                json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "alg": "EdDSA", "x": x })
             }
             Self::Rs256(key) => {
                 let n = key.public_key().modulus().big_endian_without_leading_zero().to_vec();

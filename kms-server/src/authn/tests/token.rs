@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    ALICE, BOB, ISSUER_ID, Signer, World, after, certificate::Authority, changed, claims, claims_with, issuer, principal,
-    refused, subject,
+    ALICE, BOB, ISSUER_ID, Signer, World, after, certificate::Authority, changed, claims, claims_with, issuer,
+    principal, refused, subject,
 };
 use crate::{
     authn::{PeerCertificates, Proof, Refused},
@@ -83,7 +83,10 @@ async fn a_cut_ends_a_remembered_token() {
     let token = signer.token("a", &claims());
     let cuts = [
         (changed(ALICE, [subject()], |alice| alice.state = PrincipalState::Suspended), Refused::NoLonger),
-        (changed(ALICE, [subject()], |alice| alice.credentials[0].removed_at = Some(super::start())), Refused::NoLonger),
+        (
+            changed(ALICE, [subject()], |alice| alice.credentials[0].removed_at = Some(super::start())),
+            Refused::NoLonger,
+        ),
         (issuer(JwksSource::Inline(keys.to_string()), TrustState::Removed), Refused::IssuerUnknown),
     ];
     for (cut, reason) in cuts {

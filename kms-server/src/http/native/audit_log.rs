@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::{Action, ControlState, Error},
     service,
-    store::AuditCursor,
+    service::AuditCursor,
 };
 
 /// The bytes of a place in the log.

@@ -119,7 +119,7 @@ fn too_long(limit: usize) -> Error {
 fn check_object(json: &[u8]) -> Result<(), Error> {
     match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => Ok(()),
-        Some(_) | None => Err(Error::invalid("the body is not a JSON object")),
+        Some(_) | None => Err(Error::invalid("what was sent is not a JSON object")),
     }
 }
 
@@ -127,7 +127,7 @@ fn invalid(json: &[u8], error: &serde_json::Error) -> Error {
     match error.classify() {
         // These name what was expected, and a place.
         Category::Syntax | Category::Eof | Category::Io => {
-            Error::invalid(format!("the body is not valid JSON: {error}"))
+            Error::invalid(format!("what was sent is not valid JSON: {error}"))
         }
         Category::Data => {
             let message = error.to_string();
@@ -242,9 +242,9 @@ mod tests {
             wrong::<GenerateDataKey>("{\n \"key\": \"alias/a\",\n \"colour\": 1}"),
             "`colour`: unknown field, expected one of `key`, `context`, `bytes`, `plaintext`"
         );
-        assert!(wrong::<CreateKey>("{").starts_with("the body is not valid JSON: EOF"));
-        assert_eq!(wrong::<CreateKey>(r#"["a"]"#), "the body is not a JSON object");
-        assert_eq!(wrong::<CreateKey>(""), "the body is not a JSON object");
+        assert!(wrong::<CreateKey>("{").starts_with("what was sent is not valid JSON: EOF"));
+        assert_eq!(wrong::<CreateKey>(r#"["a"]"#), "what was sent is not a JSON object");
+        assert_eq!(wrong::<CreateKey>(""), "what was sent is not a JSON object");
     }
 
     #[test]

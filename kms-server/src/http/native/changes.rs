@@ -21,7 +21,7 @@ use super::{
 use crate::{
     cluster,
     model::{self, Error, Revision},
-    store::ControlChange,
+    service::ControlChange,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {

@@ -35,8 +35,8 @@ use super::{
 use crate::{
     model::{Error, Refusal},
     service::{
-        Call, GenerateItem, Generated, Outcomes, RewrapItem, Rewrapped, Service, TransferItem, Transferred, UnwrapItem,
-        Unwrapped, WrapItem, Wrapped,
+        Call, GenerateItem, Generated, Outcomes, RewrapItem, Rewrapped, Service, TransferItem, Transferred, Understood,
+        UnwrapItem, Unwrapped, WrapItem, Wrapped,
     },
 };
 
@@ -151,7 +151,7 @@ impl DataOperation for Generate {
         })
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<GenerateItem>) -> Outcomes<Generated> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<GenerateItem>>) -> Outcomes<Generated> {
         service.generate(call, items).await
     }
 
@@ -182,7 +182,7 @@ impl DataOperation for Wrap {
         })
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<WrapItem>) -> Outcomes<Wrapped> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<WrapItem>>) -> Outcomes<Wrapped> {
         service.wrap(call, items).await
     }
 
@@ -207,7 +207,7 @@ impl DataOperation for Unwrap {
         request.item()
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<UnwrapItem>) -> Outcomes<Unwrapped> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<UnwrapItem>>) -> Outcomes<Unwrapped> {
         service.unwrap(call, items).await
     }
 
@@ -232,7 +232,7 @@ impl DataOperation for Rewrap {
         request.item()
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<RewrapItem>) -> Outcomes<Rewrapped> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<RewrapItem>>) -> Outcomes<Rewrapped> {
         service.rewrap(call, items).await
     }
 
@@ -262,7 +262,7 @@ impl DataOperation for Transfer {
         })
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<TransferItem>) -> Outcomes<Transferred> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<TransferItem>>) -> Outcomes<Transferred> {
         service.transfer(call, items).await
     }
 
@@ -281,7 +281,7 @@ impl DataOperation for Random {
         length(request.bytes)
     }
 
-    async fn run(service: &Service, call: &Call, items: Vec<usize>) -> Outcomes<Secret> {
+    async fn run(service: &Service, call: &Call, items: Vec<Understood<usize>>) -> Outcomes<Secret> {
         service.random(call, items).await
     }
 

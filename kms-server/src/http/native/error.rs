@@ -157,7 +157,8 @@ impl From<Error> for Failure {
             tracing::error!(error = source, "an operation failed");
         }
         let change = if let Error::OutcomeUnknown(change) = &error { Some(*change) } else { None };
-        Self { change, reason: error.code(), ..Self::new(code(&error), error.to_string()) }
+        let detail = if let Error::Denied = error { NOT_PERMITTED.to_owned() } else { error.to_string() };
+        Self { change, reason: error.code(), ..Self::new(code(&error), detail) }
     }
 }
 
@@ -210,6 +211,10 @@ const fn code(error: &Error) -> Code {
         Error::Internal(_) => Code::Internal,
     }
 }
+
+/// One answer for both, so that nobody learns which keys there are.
+const NOT_PERMITTED: &str =
+    "the caller has no right to this, or there is no such key; `/v1/whoami` lists the caller's roles";
 
 #[cfg(test)]
 mod tests {

@@ -129,12 +129,6 @@ impl Exchange {
         Ok(self.service().change(&self.call, operation, expected).await?)
     }
 
-    /// Records that one item of a batch was refused before any use case saw it.
-    pub(super) async fn note(&self, item: usize, error: Error) -> Failure {
-        let item = u32::try_from(item).unwrap_or(u32::MAX);
-        self.arrival.note(self.service(), item, error.into()).await
-    }
-
     /// What failures name this request by.
     pub(super) fn id(&self) -> kms_client::id::RequestId {
         self.arrival.request.id

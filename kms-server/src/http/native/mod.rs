@@ -136,7 +136,7 @@ mod tests {
             assert_eq!(statuses.contains(&"401"), id != "openapi", "{path}");
             assert_eq!(statuses.contains(&"415"), operation.request_body.is_some(), "{path}");
         }
-        assert_eq!(names.len(), 45, "{names:?}");
+        assert_eq!(names.len(), 46, "{names:?}");
     }
 
     #[test]

@@ -27,8 +27,12 @@ impl Applying<'_> {
                 let binding = self.state.binding(*binding).ok_or(Error::NotFound("binding"))?;
                 self.check_expected(binding.revision)?;
                 let ended_at = binding.ended_at.or(Some(self.now));
-                let ended =
-                    Binding { ended_at, reason: Some(reason.clone()), revision: self.revision, ..Binding::clone(binding) };
+                let ended = Binding {
+                    ended_at,
+                    reason: Some(reason.clone()),
+                    revision: self.revision,
+                    ..Binding::clone(binding)
+                };
                 return Ok(vec![Row::Binding(Arc::new(ended))]);
             }
             _ => return Ok(Vec::new()),
@@ -50,7 +54,8 @@ impl Applying<'_> {
         {
             return Err(Error::NotFound("key"));
         }
-        let ends_first = matches!((binding.period.from, binding.period.until), (Some(from), Some(until)) if until <= from);
+        let ends_first =
+            matches!((binding.period.from, binding.period.until), (Some(from), Some(until)) if until <= from);
         if ends_first || binding.period.until.is_some_and(|until| until <= self.now) {
             return Err(Error::invalid("the binding would end before it begins"));
         }
@@ -69,12 +74,12 @@ impl Applying<'_> {
             PrincipalKind::Contractor => {
                 let sponsor = binding.sponsor.and_then(|sponsor| self.state.principal(sponsor));
                 let stands = sponsor.is_some_and(|sponsor| {
-                    sponsor.is_active()
-                        && sponsor.kind == PrincipalKind::User
-                        && sponsor.person != principal.person
+                    sponsor.is_active() && sponsor.kind == PrincipalKind::User && sponsor.person != principal.person
                 });
                 if !stands {
-                    return Err(Error::invalid("a contractor's binding names a sponsor: another person, active, no contractor"));
+                    return Err(Error::invalid(
+                        "a contractor's binding names a sponsor: another person, active, no contractor",
+                    ));
                 }
                 if binding.period.until.is_none() {
                     return Err(Error::invalid("a contractor's binding has an end date"));
@@ -97,11 +102,10 @@ impl Applying<'_> {
                 || (binding.role.uses_keys() && other.role.administers_keys())
         };
         let class_of = |key| self.state.key(key).map(|key| key.data_class.clone());
-        let conflict = self
-            .state
-            .same_person(principal)
-            .flat_map(|account| self.state.bindings_of(account))
-            .find(|other| opposed(other) && other.is_live(self.now) && other.scope.overlaps(&binding.scope, class_of));
+        let conflict =
+            self.state.same_person(principal).flat_map(|account| self.state.bindings_of(account)).find(|other| {
+                opposed(other) && other.is_live(self.now) && other.scope.overlaps(&binding.scope, class_of)
+            });
         match conflict {
             None => Ok(()),
             Some(other) => Err(Error::conflict(

@@ -17,7 +17,9 @@ impl Applying<'_> {
         let key = match operation {
             Operation::CreateKey { .. } => self.create_key(operation)?,
             Operation::UpdateKey { key, .. } => self.update_key(self.existing_key(*key)?, operation)?,
-            Operation::RotateKey { key, version, material } => self.rotate(self.existing_key(*key)?, *version, material)?,
+            Operation::RotateKey { key, version, material } => {
+                self.rotate(self.existing_key(*key)?, *version, material)?
+            }
             Operation::EnableKey { key } => self.key_event(*key, KeyEvent::Enable, None)?,
             Operation::DisableKey { key, reason } => self.key_event(*key, KeyEvent::Disable, Some(reason))?,
             Operation::RevokeKey { key, reason } => self.key_event(*key, KeyEvent::Revoke, Some(reason))?,
@@ -129,11 +131,8 @@ impl Applying<'_> {
 
     fn revoke_version(&self, mut key: Key, version: KeyVersion, reason: &Reason) -> Result<Key, Error> {
         let primary = key.primary_version;
-        let record = key
-            .versions
-            .iter_mut()
-            .find(|record| record.version == version)
-            .ok_or(Error::NotFound("key version"))?;
+        let record =
+            key.versions.iter_mut().find(|record| record.version == version).ok_or(Error::NotFound("key version"))?;
         match record.state {
             VersionState::Enabled | VersionState::Revoked => {}
             VersionState::Destroyed => {

@@ -37,9 +37,16 @@ pub struct Change {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Operation {
     /// Makes the installation; only the host may.
-    Initialise { installation: Uuid, solo: bool, rows: Vec<Operation> },
+    Initialise {
+        installation: Uuid,
+        solo: bool,
+        rows: Vec<Operation>,
+    },
     /// Takes a database that is older than what this host or token remembers; only the host may.
-    AcceptDatabase { remembered: Revision, reason: Reason },
+    AcceptDatabase {
+        remembered: Revision,
+        reason: Reason,
+    },
 
     CreateKey {
         key: KeyId,
@@ -60,11 +67,27 @@ pub enum Operation {
         tags: Option<Tags>,
         aliases: Option<Vec<Alias>>,
     },
-    RotateKey { key: KeyId, version: KeyVersion, material: NewKeyVersion },
-    EnableKey { key: KeyId },
-    DisableKey { key: KeyId, reason: Reason },
-    RevokeKey { key: KeyId, reason: Reason },
-    RevokeKeyVersion { key: KeyId, version: KeyVersion, reason: Reason },
+    RotateKey {
+        key: KeyId,
+        version: KeyVersion,
+        material: NewKeyVersion,
+    },
+    EnableKey {
+        key: KeyId,
+    },
+    DisableKey {
+        key: KeyId,
+        reason: Reason,
+    },
+    RevokeKey {
+        key: KeyId,
+        reason: Reason,
+    },
+    RevokeKeyVersion {
+        key: KeyId,
+        version: KeyVersion,
+        reason: Reason,
+    },
 
     CreatePrincipal {
         principal: PrincipalId,
@@ -75,11 +98,27 @@ pub enum Operation {
         team: Option<Name>,
         description: Text,
     },
-    UpdatePrincipal { principal: PrincipalId, team: Option<Name>, description: Option<Text> },
-    SuspendPrincipal { principal: PrincipalId, reason: Reason },
-    ReinstatePrincipal { principal: PrincipalId, reason: Reason },
-    AddCredential { principal: PrincipalId, credential: NewCredential },
-    RemoveCredential { principal: PrincipalId, credential: CredentialId },
+    UpdatePrincipal {
+        principal: PrincipalId,
+        team: Option<Name>,
+        description: Option<Text>,
+    },
+    SuspendPrincipal {
+        principal: PrincipalId,
+        reason: Reason,
+    },
+    ReinstatePrincipal {
+        principal: PrincipalId,
+        reason: Reason,
+    },
+    AddCredential {
+        principal: PrincipalId,
+        credential: NewCredential,
+    },
+    RemoveCredential {
+        principal: PrincipalId,
+        credential: CredentialId,
+    },
 
     CreateBinding {
         binding: BindingId,
@@ -90,12 +129,28 @@ pub enum Operation {
         sponsor: Option<PrincipalId>,
         purpose: Text,
     },
-    EndBinding { binding: BindingId, reason: Reason },
+    EndBinding {
+        binding: BindingId,
+        reason: Reason,
+    },
 
-    AddIssuer { issuer: IssuerId, iss: String, audiences: Vec<String>, jwks: JwksSource },
-    RemoveIssuer { issuer: IssuerId },
-    AddClientCa { client_ca: ClientCaId, name: Name, certificate_pem: String },
-    RemoveClientCa { client_ca: ClientCaId },
+    AddIssuer {
+        issuer: IssuerId,
+        iss: String,
+        audiences: Vec<String>,
+        jwks: JwksSource,
+    },
+    RemoveIssuer {
+        issuer: IssuerId,
+    },
+    AddClientCa {
+        client_ca: ClientCaId,
+        name: Name,
+        certificate_pem: String,
+    },
+    RemoveClientCa {
+        client_ca: ClientCaId,
+    },
 }
 
 /// A version whose object is already in the HSM and waits to be known.
@@ -187,9 +242,10 @@ impl Operation {
             | Self::AddCredential { .. }
             | Self::RemoveCredential { .. } => applying.principal(self),
             Self::CreateBinding { .. } | Self::EndBinding { .. } => applying.binding(self),
-            Self::AddIssuer { .. } | Self::RemoveIssuer { .. } | Self::AddClientCa { .. } | Self::RemoveClientCa { .. } => {
-                applying.trust(self)
-            }
+            Self::AddIssuer { .. }
+            | Self::RemoveIssuer { .. }
+            | Self::AddClientCa { .. }
+            | Self::RemoveClientCa { .. } => applying.trust(self),
         }
     }
 
@@ -226,11 +282,9 @@ impl Operation {
     pub fn target(&self) -> Target {
         match self {
             Self::Initialise { .. } | Self::AcceptDatabase { .. } => Target::Installation,
-            Self::CreateKey { data_class, region, environment, .. } => Target::NewKey {
-                data_class: data_class.clone(),
-                region: region.clone(),
-                environment: *environment,
-            },
+            Self::CreateKey { data_class, region, environment, .. } => {
+                Target::NewKey { data_class: data_class.clone(), region: region.clone(), environment: *environment }
+            }
             Self::UpdateKey { key, .. }
             | Self::RotateKey { key, .. }
             | Self::EnableKey { key }
@@ -251,11 +305,11 @@ impl Operation {
         }
     }
 
-    /// The key that the operation makes or changes, where there is one.
+    /// The key that the operation makes, changes or gives rights on, where there is one.
     #[must_use]
     pub fn key(&self) -> Option<KeyId> {
         match self {
-            Self::CreateKey { key, .. } => Some(*key),
+            Self::CreateKey { key, .. } | Self::CreateBinding { scope: Scope::Key(key), .. } => Some(*key),
             other => other.target().key(),
         }
     }

@@ -56,7 +56,8 @@ impl Applying<'_> {
     }
 
     fn create_principal(&self, operation: &Operation) -> Result<Principal, Error> {
-        let Operation::CreatePrincipal { principal: id, name, kind, person, environment, team, description } = operation
+        let Operation::CreatePrincipal { principal: id, name, kind, person, environment, team, description } =
+            operation
         else {
             return Err(Error::invalid("not a creation"));
         };

@@ -170,8 +170,10 @@ fn cases() -> Vec<Case> {
 #[test]
 fn decisions_are_as_the_tables_say() {
     let bundle = built_in();
-    let faults: Vec<_> =
-        cases().iter().flat_map(|case| case.actions().filter_map(|action| case.fault(&bundle, action)).collect::<Vec<_>>()).collect();
+    let faults: Vec<_> = cases()
+        .iter()
+        .flat_map(|case| case.actions().filter_map(|action| case.fault(&bundle, action)).collect::<Vec<_>>())
+        .collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
@@ -188,14 +190,20 @@ fn a_policy_that_loses_an_action_is_noticed() {
 
 #[test]
 fn policies_cut_by_action_decide_as_all_of_them_do() {
-    let (cut, uncut) = (built_in(), Arc::new(Bundle::uncut(&node_region())));
+    let (cut, uncut) = (built_in(), Arc::new(Bundle::uncut(node_region())));
     let shown = |decision: Result<Permit, Denial>| match decision {
         Ok(permit) => format!("{permit:?}"),
         Err(denial) => format!("{denial:?}"),
     };
     for case in cases() {
         for action in Action::ALL {
-            assert_eq!(shown(case.ask(&cut, *action)), shown(case.ask(&uncut, *action)), "{}: {}", case.name, action.code());
+            assert_eq!(
+                shown(case.ask(&cut, *action)),
+                shown(case.ask(&uncut, *action)),
+                "{}: {}",
+                case.name,
+                action.code()
+            );
         }
     }
 }

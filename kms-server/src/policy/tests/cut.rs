@@ -191,7 +191,7 @@ fn a_policy_that_fails_denies() {
             r#"@id("custom") {effect} (principal, action == Action::"unwrap", resource)
                when {{ context.time + 9223372036854775807 > 0 }};"#
         );
-        let bundle = Arc::new(Bundle::with(&text, &node_region()).unwrap());
+        let bundle = Arc::new(Bundle::with(&text, node_region()).unwrap());
         assert_eq!(case.outcome_of(&bundle), "policy_error", "{effect}");
         let snapshot = case.world.snapshot(&bundle);
         let denial = ask(&snapshot, case.principal, Action::Unwrap, Target::Key(case.key)).unwrap_err();
@@ -210,7 +210,7 @@ fn policies_see_the_encryption_context_and_where_a_request_comes_from() {
             context.encryption_context.getTag("data_group") == "prescription" &&
             context has source && context.source == "192.0.2.1" && context.surface == "native"
         };"#;
-    let snapshot = case.world.snapshot(&Arc::new(Bundle::with(text, &node_region()).unwrap()));
+    let snapshot = case.world.snapshot(&Arc::new(Bundle::with(text, node_region()).unwrap()));
     for (pairs, allowed) in [
         (vec![("data_group", "prescription"), ("patient", "1")], true),
         (vec![("data_group", "imaging")], false),
@@ -220,24 +220,31 @@ fn policies_see_the_encryption_context_and_where_a_request_comes_from() {
         intent.context = Some(Arc::new(EncryptionContext::from_pairs(pairs).unwrap()));
         assert_eq!(authorise(&snapshot, NOW, &intent).is_ok(), allowed);
     }
-    assert_eq!(case.outcome_of(&Arc::new(Bundle::with(text, &node_region()).unwrap())), "no_right");
+    assert_eq!(case.outcome_of(&Arc::new(Bundle::with(text, node_region()).unwrap())), "no_right");
 }
 
 #[test]
 fn bad_policies_are_refused_whole() {
     for (text, expected) in [
-        (r#"permit (principal, action, resource)"#, "cannot be read"),
+        (r"permit (principal, action, resource)", "cannot be read"),
         (r#"permit (principal, action == Action::"whoami", resource);"#, "has no `@id`"),
         (r#"@id("a") forbid (principal, action == Action::"whoami", resource);"#, "gives no `@reason`"),
         (r#"@id("a") @reason("b") forbid (principal, action == Action::"whoami", resource);"#, "records do not know"),
         (r#"@id("a") @reason("no_right") permit (principal, action == Action::"whoami", resource);"#, "permits, but"),
         (r#"@id("a") permit (principal in Role::"unwraper", action, resource);"#, "does not fit the schema"),
         (r#"@id("a") permit (principal, action == Action::"unwarp", resource);"#, "does not fit the schema"),
-        (r#"@id("a") permit (principal, action == Action::"unwrap", resource) when { resource.clas == "" };"#, "does not fit"),
-        (r#"@id("a") permit (principal, action == Action::"unwrap", resource) when { context.source == "" };"#, "does not fit"),
+        (
+            r#"@id("a") permit (principal, action == Action::"unwrap", resource) when { resource.clas == "" };"#,
+            "does not fit",
+        ),
+        (
+            r#"@id("a") permit (principal, action == Action::"unwrap", resource) when { context.source == "" };"#,
+            "does not fit",
+        ),
+        (r#"@id("a") permit (principal == ?principal, action, resource);"#, "is a template"),
         (r#"@id("role.auditor") permit (principal, action == Action::"whoami", resource);"#, "cannot be read"),
     ] {
-        let error = Bundle::with(text, &node_region()).unwrap_err().to_string();
+        let error = Bundle::with(text, node_region()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

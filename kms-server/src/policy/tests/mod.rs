@@ -15,6 +15,6 @@ fn node_region() -> Region {
 }
 
 fn built_in() -> Arc<Bundle> {
-    static BUILT_IN: LazyLock<Arc<Bundle>> = LazyLock::new(|| Arc::new(Bundle::built_in(&node_region()).unwrap()));
+    static BUILT_IN: LazyLock<Arc<Bundle>> = LazyLock::new(|| Arc::new(Bundle::built_in(node_region()).unwrap()));
     Arc::clone(&BUILT_IN)
 }

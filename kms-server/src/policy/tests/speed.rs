@@ -50,8 +50,12 @@ fn decision_time() {
         let before = SystemClock.boot();
         let caller = caller(auditor);
         let seen = snapshot.state.keys_after(None).filter(|key| may_describe(&snapshot, NOW, &caller, key)).count();
-        println!("  list of {seen} keys: {:?} each", (SystemClock.boot() - before) / u32::try_from(seen).unwrap());
+        println!("  list of {seen} keys: {:?} each", since(before) / u32::try_from(seen).unwrap());
     }
+}
+
+fn since(before: Duration) -> Duration {
+    SystemClock.boot().saturating_sub(before)
 }
 
 fn time(what: &str, snapshot: &Snapshot<Policies>, intents: &[Intent]) {
@@ -59,7 +63,7 @@ fn time(what: &str, snapshot: &Snapshot<Policies>, intents: &[Intent]) {
     for intent in intents.iter().cycle().take(ROUNDS as usize) {
         let before = SystemClock.boot();
         drop(black_box(authorise(snapshot, NOW, intent)));
-        times.push(SystemClock.boot() - before);
+        times.push(since(before));
     }
     let mean = times.iter().sum::<Duration>() / ROUNDS;
     times.sort_unstable();

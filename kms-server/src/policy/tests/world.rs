@@ -13,9 +13,9 @@ use crate::{
     authn::{Caller, Intent, Proof, Request},
     cluster::Snapshot,
     model::{
-        Action, Algorithm, Binding, ClientCa, ControlState, Credential, CredentialMatch, Environment, Issuer, JwksSource,
-        Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision, Role, Row, Scope, Tags, Target, Text,
-        TrustState,
+        Action, Algorithm, Binding, ClientCa, ControlState, Credential, CredentialMatch, Environment, Issuer,
+        JwksSource, Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision, Role, Row, Scope,
+        Tags, Target, Text, TrustState,
     },
 };
 
