@@ -133,6 +133,7 @@ impl Host {
             Err(CommitError::Refused(_, error) | CommitError::Failed(error)) => Err(error.into()),
             Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id).into()),
         };
+        self.audit.stop().await;
         self.supervisor.stop().await;
         result
     }

@@ -14,7 +14,7 @@ use kms_client::{
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
-    authn::{PeerCertificates, check_authority, check_key_set},
+    authn::{PeerCertificates, check_authority, check_key_source},
     model::{
         CredentialMatch, Environment, Error, Ids, JwksSource, Name, NewCredential, Operation, Period, Role, Scope, Text,
     },
@@ -188,12 +188,13 @@ pub(crate) fn binding(principal: PrincipalId, role: Role, now: Timestamp) -> Ope
 }
 
 fn jwks(source: &str) -> Result<JwksSource, Error> {
-    if source.starts_with("https://") {
-        return Ok(JwksSource::Url { url: source.to_owned(), ca_pem: None });
-    }
-    let set = read(Path::new(source))?;
-    check_key_set(&set)?;
-    Ok(JwksSource::Inline(set))
+    let source = if source.starts_with("https://") {
+        JwksSource::Url { url: source.to_owned(), ca_pem: None }
+    } else {
+        JwksSource::Inline(read(Path::new(source))?)
+    };
+    check_key_source(&source)?;
+    Ok(source)
 }
 
 fn read(path: &Path) -> Result<String, Error> {

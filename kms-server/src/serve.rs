@@ -80,6 +80,7 @@ pub struct Server {
     /// Everything that connections need: it stops last.
     core: Supervisor,
     cluster: Arc<Cluster<Policies>>,
+    audit: Audit,
     store: Store,
 }
 
@@ -237,6 +238,7 @@ impl Server {
             edge: edge.clone(),
             core,
             cluster,
+            audit,
             store,
         };
         let routes = native::routes(state);
@@ -264,6 +266,8 @@ impl Server {
     /// Stops: no new connections, the requests under way to their end, the log closed, the newest revision remembered.
     pub async fn stop(self) {
         self.edge.stop().await;
+        // Nobody is answered any more, so the log may end; it would wait a while for those who still hold it.
+        self.audit.stop().await;
         self.core.stop().await;
         if let Err(error) = self.cluster.remember_in_token().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the token does not remember the newest revision");

@@ -71,6 +71,11 @@ impl Default for Dial<'_> {
 impl TestKms {
     /// A TLS stream to the API.
     pub async fn dial(&self, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
+        self.dial_over(TcpStream::connect(self.server.api).await?, dial).await
+    }
+
+    /// The same, over a TCP stream that the test made.
+    pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.identities.ca_pem.as_bytes()).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -86,7 +91,6 @@ impl TestKms {
             }
         };
         config.alpn_protocols = dial.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(self.server.api).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -9,6 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
 
 /// The `iss` of the tokens.
@@ -34,6 +36,14 @@ pub struct Leaf {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+}
+
+impl Leaf {
+    /// The certificate's thumbprint, as RFC 8705 writes it in tokens.
+    pub fn thumbprint(&self) -> String {
+        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
+        URL_SAFE_NO_PAD.encode(digest(&SHA256, &der))
+    }
 }
 
 /// The claims of a token; a test changes what it is about.

@@ -147,6 +147,14 @@ pub struct StoppedKms {
 }
 
 impl StoppedKms {
+    /// One that never was: a configuration, and neither token nor installation.
+    pub async fn unmade(backend: Backend) -> Self {
+        let folder = TempDir::new_in(scratch()).unwrap();
+        let identities = Identities::new();
+        let config = write_config(folder.path(), backend, &identities, "").await;
+        Self { clock: Arc::default(), identities, config, folder }
+    }
+
     /// The folder of everything.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -97,6 +97,12 @@ impl Process {
         self.child.wait().await.unwrap()
     }
 
+    /// Asks it to stop, as systemd does.
+    pub async fn terminate(&self) {
+        let process = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &process]).status().await.unwrap().success());
+    }
+
     /// Ends it on the spot.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

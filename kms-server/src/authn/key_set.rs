@@ -38,7 +38,7 @@ pub(super) struct InvalidKeySet(&'static str);
 /// # Errors
 ///
 /// `invalid` if it is not a key set, or holds no key of use.
-pub fn check_key_set(json: &str) -> Result<(), Error> {
+pub(super) fn check_key_set(json: &str) -> Result<(), Error> {
     let set = KeySet::parse(json.as_bytes()).map_err(|error| Error::invalid(error.to_string()))?;
     if set.keys.is_empty() {
         return Err(Error::invalid("the key set holds no public key for ES256, EdDSA or RS256"));

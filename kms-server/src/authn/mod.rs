@@ -24,7 +24,6 @@ pub use authority::{ClientCertificates, check_authority};
 pub use caller::{Caller, Intent, Proof, Request};
 pub use certificate::PeerCertificates;
 pub use jwks::check_key_source;
-pub use key_set::check_key_set;
 pub use refused::Refused;
 
 use crate::{

@@ -1,14 +1,18 @@
 //! The audit writer when the database fails it. On PostgreSQL a proxy between the two loses answers and requests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
 use kms_server::{
     audit::{Draft, Error},
-    store::{Database, Store},
+    model::{Clock as _, SystemClock},
+    store::{AuditFilter, Database, Store},
 };
 use secrecy::ExposeSecret as _;
 use tokio::{
@@ -21,13 +25,14 @@ use super::{
     audit::leave_intent,
     database::TestDatabase,
     on_both,
-    softhsm::{AuditKey, draft},
+    softhsm::{AuditKey, StillClock, draft},
 };
 
 on_both!(
     a_refused_write_fails_and_the_next_goes_on,
     one_record_that_the_database_refuses_fails_alone,
     an_intent_that_could_not_be_chained_is_chained_later,
+    a_count_that_could_not_be_written_is_not_lost,
     a_chain_that_somebody_else_moved_is_never_continued,
 );
 
@@ -79,6 +84,30 @@ async fn an_intent_that_could_not_be_chained_is_chained_later(database: &TestDat
     drop(tx);
     let report = key.assert_intact(&database.store).await;
     assert_eq!(report.chains[0].records, 4, "start, two intents, stop");
+}
+
+async fn a_count_that_could_not_be_written_is_not_lost(database: &TestDatabase) {
+    let key = AuditKey::create().await;
+    let clock = Arc::new(StillClock(Duration::from_secs(1).into()));
+    let node = key.try_start(&database.store, clock).await.unwrap();
+    for _ in 0..100 {
+        node.audit.note(draft("unwrap")).await.unwrap();
+    }
+    refuse_records(database, "TRUE").await;
+    for _ in 0..7 {
+        assert_eq!(node.audit.note(draft("unwrap")).await.unwrap(), None);
+    }
+    // Longer than counts wait to be written; these are what keeps the writer busy meanwhile.
+    let until = SystemClock.boot() + Duration::from_millis(1_500);
+    while SystemClock.boot() < until {
+        assert!(node.audit.seal(vec![draft("wrap")]).await.is_err());
+    }
+    take_records(database).await;
+    node.stop().await;
+    let mut tx = database.store.read().await.unwrap();
+    let unwraps = AuditFilter { action: Some("unwrap".to_owned()), ..AuditFilter::default() };
+    let (records, _) = tx.search(&unwraps, 1_000, None).await.unwrap();
+    assert_eq!(records.iter().map(|record| record.count).sum::<u32>(), 107);
 }
 
 async fn a_chain_that_somebody_else_moved_is_never_continued(database: &TestDatabase) {

@@ -5,7 +5,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{ISSUER, Signer, World, after, claims, claims_with, refused};
-use crate::authn::{Refused, check_key_set};
+use crate::authn::{Refused, key_set::check_key_set};
 
 fn header(algorithm: &str) -> Value {
     json!({ "typ": "JWT", "alg": algorithm, "kid": "a" })

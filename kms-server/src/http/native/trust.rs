@@ -23,7 +23,7 @@ use super::{
     names::{incoming, outgoing, receipt, revision},
 };
 use crate::{
-    authn::{check_authority, check_key_set},
+    authn::{check_authority, check_key_source},
     gate::{Answer, Released},
     model::{self, Error, JwksSource, Operation, Row, TrustState},
     service::Changed,
@@ -137,14 +137,12 @@ fn client_ca_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) ->
 }
 
 fn jwks_in(jwks: Jwks) -> Result<JwksSource, Error> {
-    match jwks {
-        Jwks::Inline { inline } => {
-            let set = inline.to_string();
-            check_key_set(&set)?;
-            Ok(JwksSource::Inline(set))
-        }
-        Jwks::Url { url, ca } => Ok(JwksSource::Url { url, ca_pem: ca }),
-    }
+    let source = match jwks {
+        Jwks::Inline { inline } => JwksSource::Inline(inline.to_string()),
+        Jwks::Url { url, ca } => JwksSource::Url { url, ca_pem: ca },
+    };
+    check_key_source(&source)?;
+    Ok(source)
 }
 
 fn jwks_out(source: &JwksSource) -> Result<Jwks, Error> {

@@ -15,7 +15,7 @@ use crate::{
     model::{Action, Clock as _, Environment, Role, Scope, SystemClock, Target},
 };
 
-const ROUNDS: u32 = 100_000;
+const ROUNDS: u32 = 20_000;
 
 #[test]
 #[ignore = "prints figures, which mean something in release only"]

@@ -7,96 +7,106 @@ use kms_client::{
     client::Client,
     wire::{
         batch::{Batch, BatchAnswer},
+        context::ContextPairs,
         data_key::{GenerateDataKey, GeneratedDataKey, UnwrapDataKey, UnwrappedDataKey},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Result, report::Row, server::Server};
+use super::{
+    Result,
+    report::{self, Row},
+    server::Server,
+};
 
 /// One request, and the words that its answer holds just so many times.
 pub struct Call {
     /// The request as it is sent.
     pub request: Vec<u8>,
-    words: Vec<u8>,
+    words: String,
     times: usize,
 }
 
-/// The three kinds of load.
+/// The three kinds of load, each sent round and round.
 pub struct Calls {
     /// Unwraps one data key.
     pub unwrap: Rc<[Call]>,
     /// Generates one data key and answers its plaintext.
     pub generate: Rc<[Call]>,
-    /// Unwraps many data keys.
+    /// Unwraps [`BATCH`] data keys.
     pub batch: Rc<[Call]>,
     client: Client,
-    /// What the first call of `unwrap` opens.
-    plaintext: Vec<u8>,
+    /// What each call of `unwrap` opens.
+    plaintexts: Vec<Vec<u8>>,
+    /// With which context each call of `generate` wraps.
+    contexts: Vec<ContextPairs>,
 }
 
 impl Calls {
-    /// Generates the data keys that will be unwrapped, spread over all keys, and shows once that all of them come back.
+    /// Generates the data keys that will be unwrapped, spread over all keys, and shows once that each of them comes back.
     pub async fn prepare(server: &Server) -> Result<Self> {
         let client = server.client()?;
-        let mut unwraps = Vec::new();
-        let mut plaintexts = Vec::new();
-        let mut generate = Vec::new();
-        for (number, key) in (0..BATCH).zip(server.keys.iter().cycle()) {
+        let asks = (0..DATA_KEYS).zip(server.keys.iter().cycle()).map(|(number, key)| {
             let context = json!({ "department": "radiology", "object": format!("scan-{number:04}") });
-            let ask: GenerateDataKey = from(json!({ "key": key, "context": context }))?;
-            let made = client.generate_data_key(&ask).await?;
-            unwraps.push(UnwrapDataKey { wrapped: made.wrapped, context: ask.context.clone() });
-            plaintexts.push(made.plaintext.ok_or("a data key came without its plaintext")?.expose().to_vec());
-            generate.push(Call::new("/v1/data-keys/generate", &ask, b"\"plaintext\":\"".to_vec(), 1)?);
-        }
-
-        let batch = Batch { items: unwraps };
-        let answer: BatchAnswer<UnwrappedDataKey> = client.unwrap_data_keys(&batch).await?;
-        if answer.items.len() != BATCH {
-            return Err("a batch was answered in part".into());
-        }
-        for (item, plaintext) in answer.items.into_iter().zip(&plaintexts) {
-            let opened =
-                item.into_result().map_err(|problem| format!("an item of a batch was refused: {problem:?}"))?;
-            if opened.plaintext.expose() != plaintext {
-                return Err("a data key was unwrapped to something else".into());
+            from::<GenerateDataKey>(json!({ "key": key, "context": context }))
+        });
+        let asks: Vec<_> = asks.collect::<Result<_>>()?;
+        let mut plaintexts = Vec::new();
+        let mut unwraps = Vec::new();
+        let mut unwrap = Vec::new();
+        for asks in asks.chunks(BATCH) {
+            let batch = Batch { items: asks.to_vec() };
+            for (ask, made) in asks.iter().zip(good(client.generate_data_keys(&batch).await?)?) {
+                let plaintext = made.plaintext.ok_or("a data key came without its plaintext")?;
+                let opening = UnwrapDataKey { wrapped: made.wrapped, context: ask.context.clone() };
+                let words = format!("{ANY}{}\"", STANDARD.encode(plaintext.expose()));
+                unwrap.push(Call::new("/v1/data-keys/unwrap", &opening, words, 1)?);
+                plaintexts.push(plaintext.expose().to_vec());
+                unwraps.push(opening);
             }
         }
 
-        let unwrap = batch.items.iter().zip(&plaintexts).map(|(ask, plaintext)| {
-            let words = format!("\"plaintext\":\"{}\"", STANDARD.encode(plaintext));
-            Call::new("/v1/data-keys/unwrap", ask, words.into_bytes(), 1)
-        });
-        let unwrap = unwrap.collect::<Result<Rc<_>>>()?;
-        let words = b"\"plaintext\":\"".to_vec();
-        let batch = Rc::new([Call::new("/v1/data-keys/unwrap/batch", &batch, words, BATCH)?]);
-        Ok(Self { unwrap, generate: generate.into(), batch, client, plaintext: plaintexts.swap_remove(0) })
+        let mut batches = Vec::new();
+        for (openings, plaintexts) in unwraps.chunks(BATCH).zip(plaintexts.chunks(BATCH)) {
+            let batch = Batch { items: openings.to_vec() };
+            for (opened, plaintext) in good(client.unwrap_data_keys(&batch).await?)?.iter().zip(plaintexts) {
+                if opened.plaintext.expose() != plaintext {
+                    return Err("a data key was unwrapped to something else".into());
+                }
+            }
+            batches.push(Call::new("/v1/data-keys/unwrap/batch", &batch, ANY.to_owned(), BATCH)?);
+        }
+
+        let generate = asks.iter().map(|ask| Call::new("/v1/data-keys/generate", ask, ANY.to_owned(), 1));
+        let generate = generate.collect::<Result<_>>()?;
+        let contexts = asks.into_iter().map(|ask| ask.context).collect();
+        Ok(Self { unwrap: unwrap.into(), generate, batch: batches.into(), client, plaintexts, contexts })
     }
 
-    /// Reads the first answers that were measured as a client would: what was unwrapped is the data key, and what was
-    /// generated unwraps to itself.
+    /// Reads an answer of each run as a client would: what was unwrapped is the data key, and what was generated unwraps
+    /// to itself.
     pub async fn verify(&self, rows: &[Row]) -> Result<()> {
         for Row { name, figures, .. } in rows {
-            let good = match *name {
-                "unwrap" => {
-                    let answer: UnwrappedDataKey = serde_json::from_slice(&figures.first_answer)?;
-                    answer.plaintext.expose() == self.plaintext
+            let (place, answer) = &figures.sample;
+            let right = match *name {
+                report::UNWRAP => {
+                    let answer: UnwrappedDataKey = serde_json::from_slice(answer)?;
+                    answer.plaintext.expose() == self.plaintexts[*place]
                 }
-                "generate" => {
-                    let made: GeneratedDataKey = serde_json::from_slice(&figures.first_answer)?;
-                    let context = from(json!({ "department": "radiology", "object": "scan-0000" }))?;
-                    let ask = UnwrapDataKey { wrapped: made.wrapped, context };
+                report::GENERATE => {
+                    let made: GeneratedDataKey = serde_json::from_slice(answer)?;
+                    let ask = UnwrapDataKey { wrapped: made.wrapped, context: self.contexts[*place].clone() };
                     let opened = self.client.unwrap_data_key(&ask).await?.plaintext;
                     made.plaintext.is_some_and(|made| made.expose() == opened.expose())
                 }
                 _ => {
-                    let answer: BatchAnswer<UnwrappedDataKey> = serde_json::from_slice(&figures.first_answer)?;
-                    answer.items.len() == BATCH && answer.items.into_iter().all(|item| item.into_result().is_ok())
+                    let answer: BatchAnswer<UnwrappedDataKey> = serde_json::from_slice(answer)?;
+                    let plaintexts = self.plaintexts.iter().skip(place * BATCH).take(BATCH);
+                    good(answer)?.iter().map(|opened| opened.plaintext.expose()).eq(plaintexts)
                 }
             };
-            if !good {
+            if !right {
                 return Err(format!("{name}: an answer under load was not the right one").into());
             }
         }
@@ -105,7 +115,7 @@ impl Calls {
 }
 
 impl Call {
-    fn new(path: &str, body: &impl Serialize, words: Vec<u8>, times: usize) -> Result<Self> {
+    fn new(path: &str, body: &impl Serialize, words: String, times: usize) -> Result<Self> {
         let body = serde_json::to_string(body)?;
         let length = body.len();
         let request = format!(
@@ -117,13 +127,7 @@ impl Call {
 
     /// Whether this is the body of a good answer.
     pub fn is_answered_by(&self, body: &[u8]) -> bool {
-        let mut times = 0;
-        let mut rest = body;
-        while let Some(place) = rest.windows(self.words.len()).position(|words| words == self.words) {
-            times += 1;
-            rest = &rest[place + self.words.len()..];
-        }
-        times == self.times
+        std::str::from_utf8(body).is_ok_and(|body| body.matches(&self.words).count() == self.times)
     }
 }
 
@@ -132,5 +136,18 @@ pub fn from<T: DeserializeOwned>(value: Value) -> Result<T> {
     Ok(serde_json::from_value(value)?)
 }
 
-/// How many items a batch has, and how many data keys are unwrapped in turn.
+/// The items of a batch, if all of them are there and good.
+fn good<T>(answer: BatchAnswer<T>) -> Result<Vec<T>> {
+    if answer.items.len() != BATCH {
+        return Err("a batch was answered in part".into());
+    }
+    let refused = |problem| format!("an item of a batch was refused: {problem:?}").into();
+    answer.items.into_iter().map(|item| item.into_result().map_err(refused)).collect()
+}
+
+/// How many items a batch has.
 pub const BATCH: usize = 100;
+/// How many data keys are unwrapped in turn, so that the log does not see the same few again and again.
+const DATA_KEYS: usize = 20 * BATCH;
+/// How any plaintext begins in an answer.
+const ANY: &str = "\"plaintext\":\"";

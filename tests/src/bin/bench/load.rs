@@ -41,8 +41,8 @@ pub struct Figures {
     pub load_us: f64,
     /// How many cores something else kept busy.
     pub elsewhere: f64,
-    /// The body of the first answer that counted to the first call.
-    pub first_answer: Vec<u8>,
+    /// The place of a call, and the body of an answer to it.
+    pub sample: (usize, Vec<u8>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ enum Phase {
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
-    first_answer: Vec<u8>,
+    sample: Option<(usize, Vec<u8>)>,
 }
 
 /// One connection, spoken by hand.
@@ -128,8 +128,8 @@ async fn closed_loop(
             Phase::WarmUp => {}
             Phase::Measured => {
                 seen.latencies.push(latency);
-                if place == 0 && seen.first_answer.is_empty() {
-                    seen.first_answer = body.to_vec();
+                if seen.sample.is_none() {
+                    seen.sample = Some((place, body.to_vec()));
                 }
             }
             Phase::Over => break,
@@ -141,9 +141,7 @@ async fn closed_loop(
 impl Seen {
     fn add(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
-        if self.first_answer.is_empty() {
-            self.first_answer = other.first_answer;
-        }
+        self.sample = self.sample.take().or(other.sample);
     }
 
     fn figures(mut self, used: &Usage) -> Result<Figures> {
@@ -159,7 +157,7 @@ impl Seen {
             cpu_us: used.server.as_secs_f64() * 1e6 / requests,
             load_us: used.load.as_secs_f64() * 1e6 / requests,
             elsewhere: used.elsewhere(),
-            first_answer: self.first_answer,
+            sample: self.sample.ok_or("nothing was answered in time")?,
         })
     }
 }

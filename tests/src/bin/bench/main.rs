@@ -103,8 +103,8 @@ async fn measure(binary: &Path, folder: &Path, backend: Backend, pace: &Pace, ra
     report::heading(backend);
     let mut rows = Vec::new();
     let plan = [
-        ("unwrap", &calls.unwrap, 1, CONNECTIONS.as_slice()),
-        ("generate", &calls.generate, 1, CONNECTIONS.as_slice()),
+        (report::UNWRAP, &calls.unwrap, 1, CONNECTIONS.as_slice()),
+        (report::GENERATE, &calls.generate, 1, CONNECTIONS.as_slice()),
         (report::BATCH, &calls.batch, calls::BATCH, BATCH_CONNECTIONS.as_slice()),
     ];
     for (name, calls, items, connections) in plan {

@@ -134,7 +134,7 @@ impl Section {
         batch.insert("items".to_owned(), items.into_iter().fold(0.0, f64::max).round().into());
         let [before, after] = self.raw.map(f64::round);
         let raw = json!({ "decrypt": self.raw().round(), "before": before, "after": after });
-        [("raw", raw), ("unwrap", of("unwrap").into()), ("generate", of("generate").into()), ("batch100", batch.into())]
+        [("raw", raw), ("unwrap", of(UNWRAP).into()), ("generate", of(GENERATE).into()), ("batch100", batch.into())]
             .map(|(name, value)| (name.to_owned(), value))
             .into_iter()
             .collect()
@@ -145,14 +145,14 @@ impl Section {
             let rows = self.rows.iter().filter(|row| row.name == name);
             rows.map(|row| format!("{:.0}", row.ops())).collect::<Vec<_>>().join("/")
         };
-        let widest = self.rows.iter().filter(|row| row.name == "unwrap").max_by_key(|row| row.connections);
+        let widest = self.rows.iter().filter(|row| row.name == UNWRAP).max_by_key(|row| row.connections);
         let (ratio, cpu) = widest.map_or((0.0, 0.0), |row| (row.ops() / self.raw(), row.cpu_us()));
         format!(
             "{}: raw {:.0}/s, unwrap {}/s ({ratio:.2} of raw, {cpu:.0} us CPU), generate {}/s, batch {} items/s",
             name(self.backend),
             self.raw(),
-            rates("unwrap"),
-            rates("generate"),
+            rates(UNWRAP),
+            rates(GENERATE),
             rates(BATCH),
         )
     }
@@ -193,5 +193,9 @@ fn thousandths(figure: f64) -> f64 {
     (figure * 1e3).round() / 1e3
 }
 
+/// What a row of unwraps is called.
+pub const UNWRAP: &str = "unwrap";
+/// What a row of generations is called.
+pub const GENERATE: &str = "generate";
 /// What a row of batches is called.
 pub const BATCH: &str = "unwrap x 100";

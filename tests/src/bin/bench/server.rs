@@ -198,4 +198,4 @@ fn uri(name: &str) -> String {
 
 /// How many keys there are.
 const KEYS: usize = 10;
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);

@@ -1,0 +1,423 @@
+//! The cut: from a change's receipt on nothing leaves under the older rule, whoever is slow, whatever is under way; and no
+//! answer leaves without its record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::future::join_all;
+use keyward_tests::{Backend, Dial, Sql, TestKms, from, host_command};
+use kms_client::{
+    client::{self, Client},
+    format::record::Outcome,
+    id::{RecordId, RequestId},
+    wire::{
+        audit::{AuditSearch, RecordView},
+        batch::Batch,
+        data_key::{GenerateDataKey, UnwrapDataKey, WrapDataKey},
+        key::KeyState,
+        name::{KeyName, PrincipalRef, Reason},
+        principal::Proof,
+        problem::Code,
+        receipt::Receipt,
+    },
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
+use tokio_rustls::client::TlsStream;
+
+/// So many unwraps of 4 KiB as fit into a request of 4 MiB.
+const ITEMS: usize = 720;
+/// How long a section may hold up a change: `cluster::SECTION_GRACE`.
+const GRACE: u64 = 50;
+
+fn reason() -> Reason {
+    "cut".parse().unwrap()
+}
+
+async fn wrapped(storage: &Client, key: &KeyName, bytes: usize) -> UnwrapDataKey {
+    let plaintext = kms_client::wire::bytes::Plaintext::new(vec![7; bytes].into());
+    let wrap = WrapDataKey { key: key.clone(), plaintext, context: from(json!({ "object": "1" })) };
+    let wrapped = storage.wrap_data_key(&wrap).await.unwrap().wrapped;
+    UnwrapDataKey { wrapped, context: wrap.context }
+}
+
+/// A client that asked for a very large answer and has read its first byte.
+async fn slow_reader(kms: &TestKms, unwrap: &UnwrapDataKey) -> (TlsStream<TcpStream>, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(kms.server.api).await.unwrap();
+    let mut stream = kms.dial_over(stream, Dial::default()).await.unwrap();
+    let batch = serde_json::to_string(&Batch { items: vec![unwrap.clone(); ITEMS] }).unwrap();
+    let head = format!(
+        "POST /v1/data-keys/unwrap/batch HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        kms.token("storage"),
+        batch.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(batch.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let first = stream.read_u8().await.unwrap();
+    (stream, vec![first])
+}
+
+/// The rest of the answer, as far as it comes; and how long the server said that its body is.
+async fn rest(mut stream: TlsStream<TcpStream>, mut answer: Vec<u8>) -> (Vec<u8>, usize, std::io::Result<usize>) {
+    let head_end = loop {
+        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        answer.push(stream.read_u8().await.unwrap());
+    };
+    let head = String::from_utf8(answer.split_off(head_end)).map(|body| (answer, body)).unwrap();
+    let text = String::from_utf8(head.0).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let mut body = head.1.into_bytes();
+    let mut buffer = vec![0; 64 * 1024];
+    let end = loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => break Ok(0),
+            Ok(read) => body.extend_from_slice(&buffer[..read]),
+            Err(error) => break Err(error),
+        }
+        if body.len() == length {
+            break Ok(length);
+        }
+    };
+    (body, length, end)
+}
+
+async fn stalled_client(backend: Backend) {
+    let kms = TestKms::start(backend).await;
+    let key = kms.usable_key("records", "imaging").await;
+    let storage = kms.client("storage");
+    let unwrap = wrapped(&storage, &key, 4096).await;
+
+    // While no change waits, a slow client gets all of its answer.
+    let (stream, first) = slow_reader(&kms, &unwrap).await;
+    for _ in 0..10 {
+        storage.unwrap_data_key(&unwrap).await.unwrap();
+    }
+    let (body, length, end) = rest(stream, first).await;
+    assert_eq!((body.len(), end.unwrap()), (length, length));
+    assert!(length > 3_900_000, "{length}");
+
+    let (stream, first) = slow_reader(&kms, &unwrap).await;
+    let revoked = kms.client("ada").revoke_key(&key, reason()).await.unwrap();
+    let [node] = revoked.receipt.nodes.as_slice() else { panic!("{revoked:?}") };
+    assert!(node.milliseconds < 1000, "a client that does not read held the cut up: {node:?}");
+    assert!(node.milliseconds >= GRACE, "the answer was not on its way, so nothing was shown: {node:?}");
+    let late = storage.unwrap_data_key(&unwrap).await.unwrap_err();
+    assert_eq!(late.code(), Some(Code::KeyRevoked));
+    // What still comes was in the kernel's buffers before the receipt; the server has ended the connection.
+    let (body, length, end) = rest(stream, first).await;
+    assert!(body.len() < length, "all of {length} bytes arrived after the cut");
+    assert!(end.is_err() || matches!(end, Ok(0)), "{end:?}");
+    kms.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_holds_no_cut_up_on_sqlite() {
+    stalled_client(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_holds_no_cut_up_on_postgres() {
+    stalled_client(Backend::Postgres).await;
+}
+
+/// What 64 clients saw while something was cut under them.
+#[derive(Debug, Default)]
+struct Seen {
+    successes: Mutex<BTreeSet<RecordId>>,
+    refusals: Mutex<Vec<(Code, RequestId, Option<RecordId>)>>,
+    /// Successes of requests that were sent after the administrator had the receipt.
+    late: Mutex<Vec<RecordId>>,
+}
+
+/// Unwraps from 64 connections, carries out the cut in the middle of it, and goes on until each has asked once more.
+async fn hammer(clients: &[Client], unwrap: &UnwrapDataKey, cut: impl Future<Output = Receipt>) -> Seen {
+    let (seen, acknowledged, under_way) = (Seen::default(), AtomicBool::new(false), AtomicUsize::new(0));
+    let (warm, mut warmed) = tokio::sync::watch::channel(false);
+    let work = clients.iter().map(async |client| {
+        loop {
+            let after = acknowledged.load(Ordering::SeqCst);
+            match client.unwrap_data_key(unwrap).await {
+                Ok(opened) if after => seen.late.lock().unwrap().push(opened.record),
+                Ok(opened) => {
+                    seen.successes.lock().unwrap().insert(opened.record);
+                    if under_way.fetch_add(1, Ordering::SeqCst) == clients.len() {
+                        warm.send_replace(true);
+                    }
+                }
+                Err(client::Error::Problem(problem)) => {
+                    seen.refusals.lock().unwrap().push((problem.code, problem.request_id, problem.record));
+                }
+                // The server aborted a connection whose answer would have held the cut up.
+                Err(client::Error::Transport { .. }) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+            if after {
+                break;
+            }
+        }
+    });
+    let cutter = async {
+        warmed.wait_for(|warm| *warm).await.unwrap();
+        let receipt = cut.await;
+        acknowledged.store(true, Ordering::SeqCst);
+        assert!(receipt.nodes.iter().all(|node| node.milliseconds < 1000), "{receipt:?}");
+    };
+    tokio::join!(join_all(work), cutter);
+    seen
+}
+
+/// Every record of unwraps in the log.
+async fn unwraps(audrey: &Client) -> Vec<RecordView> {
+    let (mut records, mut cursor) = (Vec::new(), None);
+    loop {
+        let action = Some("unwrap".parse().unwrap());
+        let search = AuditSearch { action, limit: Some(1000), cursor, ..AuditSearch::default() };
+        let page = audrey.search_audit(&search).await.unwrap();
+        records.extend(page.records);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return records;
+        }
+    }
+}
+
+/// What the log says fits what the clients saw. Answers how many answers were withheld.
+async fn check(audrey: &Client, all: &[Seen]) -> usize {
+    let mut by_request: BTreeMap<RequestId, Vec<(Outcome, RecordId)>> = BTreeMap::new();
+    for view in unwraps(audrey).await {
+        by_request.entry(view.record.request).or_default().push((view.record.outcome, view.id));
+    }
+    let requests: BTreeMap<RecordId, RequestId> =
+        by_request.iter().flat_map(|(request, records)| records.iter().map(|(_, record)| (*record, *request))).collect();
+    let mut withheld = 0;
+    for seen in all {
+        for record in seen.successes.lock().unwrap().iter() {
+            let outcomes: Vec<_> = by_request[&requests[record]].iter().map(|(outcome, _)| *outcome).collect();
+            assert_eq!(outcomes, [Outcome::Allowed], "an answer left, and its record says otherwise");
+        }
+        for (code, request, record) in seen.refusals.lock().unwrap().iter() {
+            // One before authentication is on record as well, without the action's own fields.
+            assert!(record.is_some(), "{code:?}");
+            let Some(records) = by_request.get(request) else { continue };
+            let mut outcomes: Vec<_> = records.iter().map(|(outcome, _)| *outcome).collect();
+            outcomes.sort_by_key(|outcome| outcome.to_string());
+            match outcomes.as_slice() {
+                [Outcome::Denied | Outcome::Failed] => {}
+                [Outcome::Allowed, Outcome::Withheld] => withheld += 1,
+                other => panic!("{code:?}: {other:?}"),
+            }
+        }
+    }
+    for (request, records) in &by_request {
+        let count = |wanted| records.iter().filter(|(outcome, _)| *outcome == wanted).count();
+        assert!(count(Outcome::Allowed) <= 1 && count(Outcome::Withheld) <= count(Outcome::Allowed), "{request}");
+    }
+    withheld
+}
+
+async fn storage_proofs(ada: &Client, storage: &PrincipalRef) -> (kms_client::id::CredentialId, Proof) {
+    let credentials = ada.principal(storage).await.unwrap().principal.credentials;
+    let token = credentials.into_iter().find(|credential| matches!(credential.proof, Proof::JwtSubject { .. }));
+    let token = token.unwrap();
+    (token.id, token.proof)
+}
+
+/// Each way to take the right away, under load from 64 connections.
+async fn every_cut_is_instant(backend: Backend) {
+    let kms = TestKms::start(backend).await;
+    let key = kms.usable_key("records", "clinical").await;
+    let (ada, audrey) = (kms.client("ada"), kms.client("audrey"));
+    let clients: Vec<_> = (0..64).map(|_| kms.client("storage")).collect();
+    let unwrap = wrapped(&clients[0], &key, 32).await;
+    let storage: PrincipalRef = "storage".parse().unwrap();
+    let mut all = Vec::new();
+
+    all.push(hammer(&clients, &unwrap, async { ada.disable_key(&key, reason()).await.unwrap().receipt }).await);
+    ada.enable_key(&key).await.unwrap();
+
+    let suspend = async { kms.client("olaf").suspend_principal(&storage, reason()).await.unwrap().receipt };
+    all.push(hammer(&clients, &unwrap, suspend).await);
+    ada.reinstate_principal(&storage, reason()).await.unwrap();
+
+    let (credential, proof) = storage_proofs(&ada, &storage).await;
+    let remove = async { ada.remove_credential(&storage, credential).await.unwrap().receipt };
+    all.push(hammer(&clients, &unwrap, remove).await);
+    // A credential that went is never given again, so from here on the clients show certificates.
+    assert_eq!(ada.add_credential(&storage, &proof).await.map(|_| ()).map_err(|error| error.code()), Err(Some(Code::AlreadyExists)));
+    let leaf = kms.certificate("storage");
+    let clients: Vec<_> = (0..64).map(|_| kms.client_with_certificate(&leaf)).collect();
+
+    let bindings = ada.list_bindings(&from(json!({ "principal": "storage" }))).await.unwrap().bindings;
+    let unwrapper = bindings.iter().find(|binding| binding.role.to_string() == "unwrapper").unwrap().id;
+    all.push(hammer(&clients, &unwrap, async { ada.end_binding(unwrapper, reason()).await.unwrap().receipt }).await);
+    let again = json!({ "principal": "storage", "role": "unwrapper", "scope": { "key": key } });
+    ada.create_binding(&from(again)).await.unwrap();
+
+    let version = ada.key(&key).await.unwrap().key.primary_version;
+    ada.rotate_key(&key).await.unwrap();
+    let one = async { ada.revoke_version(&key, version, reason()).await.unwrap().receipt };
+    all.push(hammer(&clients, &unwrap, one).await);
+
+    let unwrap = wrapped(&clients[0], &key, 32).await;
+    all.push(hammer(&clients, &unwrap, async { ada.revoke_key(&key, reason()).await.unwrap().receipt }).await);
+
+    for (cut, seen) in all.iter().enumerate() {
+        let late = seen.late.lock().unwrap();
+        assert!(late.is_empty(), "cut {cut}: requests sent after the receipt succeeded: {late:?}");
+        assert!(seen.successes.lock().unwrap().len() >= 64, "cut {cut}");
+        assert!(seen.refusals.lock().unwrap().len() >= 64, "cut {cut}");
+    }
+    check(&audrey, &all).await;
+    let verified = host_command("verify-audit", &kms.folder().join("kms.toml"), &[]).await;
+    assert!(verified.status.success(), "{verified:?}");
+    kms.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cut_is_instant_on_sqlite() {
+    every_cut_is_instant(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cut_is_instant_on_postgres() {
+    every_cut_is_instant(Backend::Postgres).await;
+}
+
+/// Cuts again and again, until answers were caught between their record and the gate: each has a second record.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_permitted_before_a_cut_is_withheld_on_record() {
+    const ROUNDS: usize = 100;
+    let kms = TestKms::start(Backend::Sqlite).await;
+    let key = kms.usable_key("records", "clinical").await;
+    let (ada, audrey) = (kms.client("ada"), kms.client("audrey"));
+    let clients: Vec<_> = (0..64).map(|_| kms.client("storage")).collect();
+    let unwrap = wrapped(&clients[0], &key, 32).await;
+    for _ in 0..ROUNDS {
+        let seen = hammer(&clients, &unwrap, async { ada.disable_key(&key, reason()).await.unwrap().receipt }).await;
+        assert!(seen.late.lock().unwrap().is_empty());
+        let withheld = check(&audrey, std::slice::from_ref(&seen)).await;
+        if withheld > 0 {
+            // The client is told why it may not, as if it had asked a moment later.
+            let search = AuditSearch { outcome: Some(Outcome::Withheld), ..AuditSearch::default() };
+            let record = audrey.search_audit(&search).await.unwrap().records.remove(0).record;
+            assert_eq!((record.reason.as_str(), record.bytes_out), ("key_disabled", 0));
+            let refusals = seen.refusals.lock().unwrap();
+            assert!(refusals.iter().any(|(code, request, _)| (*code, *request) == (Code::KeyDisabled, record.request)));
+            kms.stop().await;
+            return;
+        }
+        ada.enable_key(&key).await.unwrap();
+    }
+    panic!("in {ROUNDS} rounds no answer was caught before the gate");
+}
+
+/// The database takes no records, as if its disk were full for that table alone.
+async fn close(sql: &mut Sql, table: &str) {
+    match sql {
+        Sql::Sqlite(_) => {
+            let trigger = format!("CREATE TRIGGER closed_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'closed'); END");
+            sql.execute(&trigger).await;
+        }
+        Sql::Postgres(_) => {
+            sql.execute(&format!("ALTER TABLE {table} ADD CONSTRAINT closed_{table} CHECK (false) NOT VALID")).await;
+        }
+    }
+}
+
+async fn open(sql: &mut Sql, table: &str) {
+    match sql {
+        Sql::Sqlite(_) => sql.execute(&format!("DROP TRIGGER closed_{table}")).await,
+        Sql::Postgres(_) => sql.execute(&format!("ALTER TABLE {table} DROP CONSTRAINT closed_{table}")).await,
+    };
+}
+
+async fn no_record_no_answer(backend: Backend) {
+    let kms = TestKms::start(backend).await;
+    let key = kms.usable_key("records", "clinical").await;
+    let (ada, storage, audrey) = (kms.client("ada"), kms.client("storage"), kms.client("audrey"));
+    let unwrap = wrapped(&storage, &key, 32).await;
+    let generate: GenerateDataKey = from(json!({ "key": key }));
+    let mut sql = Sql::connect(&kms.config).await;
+
+    close(&mut sql, "audit_records").await;
+    let refused = |result: client::Result<()>| result.unwrap_err().code();
+    let unavailable = Some(Code::AuditUnavailable);
+    assert_eq!(refused(storage.unwrap_data_key(&unwrap).await.map(drop)), unavailable);
+    assert_eq!(refused(storage.generate_data_key(&generate).await.map(drop)), unavailable);
+    assert_eq!(refused(storage.unwrap_data_keys(&Batch { items: vec![unwrap.clone(); 3] }).await.map(drop)), unavailable);
+    assert_eq!(refused(ada.key(&key).await.map(drop)), unavailable);
+    assert_eq!(refused(audrey.search_audit(&AuditSearch::default()).await.map(drop)), unavailable);
+    // What is refused, or not even authenticated, says nothing either.
+    assert_eq!(refused(kms.client("stranger").unwrap_data_key(&unwrap).await.map(drop)), unavailable);
+    assert_eq!(refused(kms.client_with_token("no token").whoami().await.map(drop)), unavailable);
+    open(&mut sql, "audit_records").await;
+    storage.unwrap_data_key(&unwrap).await.unwrap();
+
+    // A change whose record cannot even be left as an intent does not happen.
+    close(&mut sql, "audit_intents").await;
+    let before = ada.key(&key).await.unwrap().key;
+    let revision = kms.server.service.cluster().snapshot().revision;
+    let error = ada.disable_key(&key, reason()).await.unwrap_err();
+    assert!(error.code().is_some() && error.code() != Some(Code::OutcomeUnknown), "{error:?}");
+    let error = ada.rotate_key(&key).await.unwrap_err();
+    assert!(error.code().is_some() && error.code() != Some(Code::OutcomeUnknown), "{error:?}");
+    assert_eq!(ada.key(&key).await.unwrap().key, before);
+    assert_eq!(kms.server.service.cluster().snapshot().revision, revision);
+    assert_eq!(sql.number("SELECT count(*) FROM hsm_objects WHERE state <> 'live'").await, 0);
+    storage.unwrap_data_key(&unwrap).await.unwrap();
+    open(&mut sql, "audit_intents").await;
+
+    // One whose intent is durable did happen, and its record follows as soon as it can be written.
+    close(&mut sql, "audit_records").await;
+    let error = ada.disable_key(&key, reason()).await.unwrap_err();
+    let change = error.unknown_change().unwrap_or_else(|| panic!("{error:?}"));
+    open(&mut sql, "audit_records").await;
+    let refused = storage.unwrap_data_key(&unwrap).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::KeyDisabled));
+    assert_eq!(ada.key(&key).await.unwrap().key.state, KeyState::Disabled);
+    let looked_up = ada.change(change).await.unwrap().change;
+    assert_eq!(looked_up.kind, "disable_key");
+    let disabled = AuditSearch { action: Some("disable_key".parse().unwrap()), ..AuditSearch::default() };
+    let allowed = loop {
+        // The writer comes back to it by itself, within a second.
+        let found = audrey.search_audit(&disabled).await.unwrap().records;
+        let allowed: Vec<_> = found.into_iter().filter(|view| view.record.outcome == Outcome::Allowed).collect();
+        if !allowed.is_empty() {
+            break allowed;
+        }
+    };
+    assert_eq!(allowed.len(), 1);
+    assert_eq!(allowed[0].record.change, Some(change));
+    assert_eq!(sql.number("SELECT count(*) FROM audit_intents").await, 0);
+    ada.enable_key(&key).await.unwrap();
+    storage.unwrap_data_key(&unwrap).await.unwrap();
+    sql.close().await;
+    let verified = host_command("verify-audit", &kms.folder().join("kms.toml"), &[]).await;
+    assert!(verified.status.success(), "{verified:?}");
+    kms.stop().await.start_again().await.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_record_there_is_no_answer_on_sqlite() {
+    no_record_no_answer(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_record_there_is_no_answer_on_postgres() {
+    no_record_no_answer(Backend::Postgres).await;
+}
