@@ -33,15 +33,14 @@ pub async fn initialise(
 ) -> Result<Receipt, ServeError> {
     let (store, hsm) = serve::open(config).await?;
     let kept = store.read().await?.roots().await?;
-    let roots = match kept {
-        Some(roots) => roots,
-        None => {
-            let roots = make_roots(&hsm, &*clock).await?;
-            let mut tx = store.begin().await?;
-            tx.insert_roots(&roots).await?;
-            tx.commit().await.map_err(Error::from)?;
-            roots
-        }
+    let roots = if let Some(roots) = kept {
+        roots
+    } else {
+        let roots = make_roots(&hsm, &*clock).await?;
+        let mut tx = store.begin().await?;
+        tx.insert_roots(&roots).await?;
+        tx.commit().await.map_err(Error::from)?;
+        roots
     };
     hsm.load_key(roots.system_object, roots.system_canary.clone()).await?;
     SystemSecrets::make_missing(&store, &hsm, roots.system_object, roots.installation, &*clock).await?;

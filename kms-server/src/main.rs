@@ -201,7 +201,8 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
     // Before anything else: a signal that comes while the server starts is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
-    if let Some(installation) = development {
+    // Only borrowed: its folder is locked for as long as it lives.
+    if let Some(installation) = &development {
         let file = installation.announce(server.api, server.operations, &*clock)?;
         eprintln!(
             "kms-server dev: serving https://{}; addresses and credentials are in {}",

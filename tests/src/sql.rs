@@ -83,7 +83,9 @@ pub fn copy_sqlite(config: &Config, folder: &Path) {
 /// Puts such a copy in place of the database.
 pub fn put_back_sqlite(config: &Config, folder: &Path) {
     let files = sqlite_files(config);
-    files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
     let place = config.database.sqlite.as_deref().unwrap().parent().unwrap();
     for copy in std::fs::read_dir(folder).unwrap() {
         let copy = copy.unwrap();

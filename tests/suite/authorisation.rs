@@ -7,7 +7,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyward_tests::{Ask, Backend, Reply, TestKms};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(crate) use self::{
     table::{ROWS, Row},
@@ -133,6 +133,35 @@ async fn one_person_alone_may_what_takes_two() {
         world.check(row, row.right, &ask, ALLOWED).await;
     }
     world.kms.stop().await;
+}
+
+/// What leaves its class waits for an approval, however many run the installation, and alone or in a batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_key_leaves_its_class_only_with_an_approval() {
+    for solo in [false, true] {
+        let mut world = World::start(Backend::Sqlite, solo, Vec::new()).await;
+        let (from, to) = (world.create_key("records").await, world.create_key("imaging").await);
+        let binding = json!({ "principal": "storage", "role": "rewrapper", "scope": { "data_class": "imaging" } });
+        world.done("ada", &Ask::new("POST", "/v1/bindings").json(binding)).await;
+        let generate = Ask::new("POST", "/v1/data-keys/generate").json(json!({ "key": from["key"]["id"] }));
+        let made = world.done("storage", &generate).await;
+        let transfer = json!({ "wrapped": made["wrapped"], "target_key": to["key"]["id"] });
+        let batch = json!({ "items": [transfer] });
+        for ask in [
+            Ask::new("POST", "/v1/data-keys/transfer").json(&transfer),
+            Ask::new("POST", "/v1/data-keys/transfer/batch").json(batch),
+        ] {
+            let reply = world.ask("storage", &ask).await;
+            let (status, code) = outcome(&reply);
+            assert_eq!((status, code.as_deref()), (TWO_PERSONS.status, TWO_PERSONS.code), "solo: {solo}");
+            let records = world.records(&reply.request()).await;
+            assert_eq!(records.len(), 2);
+            for record in &records {
+                assert_eq!((&record["outcome"], &record["reason"]), (&json!("failed"), &json!("approval_required")));
+            }
+        }
+        world.kms.stop().await;
+    }
 }
 
 /// Refused as what is there but out of reach is refused: nobody learns from an answer what there is.

@@ -172,7 +172,7 @@ async fn a_removed_credential_is_refused_on_open_connections() {
     assert_eq!(by_certificate.ask(&whoami()).await.status, 200);
     done(&kms, "ada", remove(credential(&kms, "certificate_san").await)).await;
     let reply = by_certificate.ask(&whoami()).await;
-    assert_eq!(reason(&kms, &reply).await, "no_longer");
+    assert_eq!(reason(&kms, &reply).await, "principal_unknown");
     kms.stop().await;
 }
 

@@ -162,8 +162,16 @@ async fn a_bad_item_does_not_fail_its_batch() {
     assert_eq!(reply.status, 200);
     let items = reply.json()["items"].as_array().unwrap().clone();
     let codes: Vec<_> = items.iter().map(|item| item["error"]["code"].as_str().unwrap_or("done")).collect();
-    let expected =
-        ["done", "invalid_request", "not_permitted", "done", "invalid_request", "plaintext_size", "invalid_request", "done"];
+    let expected = [
+        "done",
+        "invalid_request",
+        "not_permitted",
+        "done",
+        "invalid_request",
+        "plaintext_size",
+        "invalid_request",
+        "done",
+    ];
     assert_eq!(codes, expected);
     let search = post("/v1/audit/search", json!({ "request": reply.request() }));
     let records = asked(&kms, "audrey", search).await.json();
@@ -216,7 +224,9 @@ async fn an_altered_wrapped_key_tells_nothing() {
             assert_eq!(said, *expected, "byte {place} with {mask:#x}");
         }
     }
-    for (length, altered) in [("shorter", wrapped[..wrapped.len() - 1].to_vec()), ("longer", [&wrapped[..], &[0]].concat())] {
+    for (length, altered) in
+        [("shorter", wrapped[..wrapped.len() - 1].to_vec()), ("longer", [&wrapped[..], &[0]].concat())]
+    {
         assert_eq!(told(&unwrap(&altered, &context).await), invalid, "{length}");
     }
     for other in [

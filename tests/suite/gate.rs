@@ -211,8 +211,8 @@ async fn check(audrey: &Client, all: &[Seen]) -> usize {
             assert_eq!(outcomes, [Outcome::Allowed], "an answer left, and its record says otherwise");
         }
         for (code, request, record) in seen.refusals.lock().unwrap().iter() {
-            // One before authentication is on record as well, without the action's own fields.
-            assert!(record.is_some(), "{code:?}");
+            // Refusals before authentication are only counted when there are many at once.
+            assert!(record.is_some() || *code == Code::Unauthenticated, "{code:?}");
             let Some(records) = by_request.get(request) else { continue };
             let mut outcomes: Vec<_> = records.iter().map(|(outcome, _)| *outcome).collect();
             outcomes.sort_by_key(|outcome| outcome.to_string());
@@ -250,10 +250,6 @@ async fn every_cut_is_instant(backend: Backend) {
     all.push(hammer(&clients, &unwrap, async { ada.disable_key(&key, reason()).await.unwrap().receipt }).await);
     ada.enable_key(&key).await.unwrap();
 
-    let suspend = async { kms.client("olaf").suspend_principal(&storage, reason()).await.unwrap().receipt };
-    all.push(hammer(&clients, &unwrap, suspend).await);
-    ada.reinstate_principal(&storage, reason()).await.unwrap();
-
     let (credential, proof) = storage_proofs(&ada, &storage).await;
     let remove = async { ada.remove_credential(&storage, credential).await.unwrap().receipt };
     all.push(hammer(&clients, &unwrap, remove).await);
@@ -275,6 +271,11 @@ async fn every_cut_is_instant(backend: Backend) {
 
     let unwrap = wrapped(&clients[0], &key, 32).await;
     all.push(hammer(&clients, &unwrap, async { ada.revoke_key(&key, reason()).await.unwrap().receipt }).await);
+
+    let key = kms.usable_key("other", "clinical").await;
+    let unwrap = wrapped(&clients[0], &key, 32).await;
+    let suspend = async { kms.client("olaf").suspend_principal(&storage, reason()).await.unwrap().receipt };
+    all.push(hammer(&clients, &unwrap, suspend).await);
 
     for (cut, seen) in all.iter().enumerate() {
         let late = seen.late.lock().unwrap();
@@ -364,7 +365,7 @@ async fn no_record_no_answer(backend: Backend) {
     assert_eq!(refused(audrey.search_audit(&AuditSearch::default()).await.map(drop)), unavailable);
     // What is refused, or not even authenticated, says nothing either.
     assert_eq!(refused(kms.client("stranger").unwrap_data_key(&unwrap).await.map(drop)), unavailable);
-    assert_eq!(refused(kms.client_with_token("no token").whoami().await.map(drop)), unavailable);
+    assert_eq!(refused(kms.client_with_token("no.real.token").whoami().await.map(drop)), unavailable);
     open(&mut sql, "audit_records").await;
     storage.unwrap_data_key(&unwrap).await.unwrap();
 

@@ -38,7 +38,8 @@ async fn every_operation_says_its_name_its_security_and_what_can_go_wrong() {
         assert_eq!(own.is_some_and(|own| own.iter().any(|way| way.as_object().unwrap().is_empty())), open, "{call}");
         assert!(own.is_none() || open, "{call}: {own:?}");
         let responses = operation["responses"].as_object().unwrap();
-        let media = |status: &str| responses[status]["content"].as_object().map(|content| content.keys().next().unwrap());
+        let media =
+            |status: &str| responses[status]["content"].as_object().map(|content| content.keys().next().unwrap());
         assert_eq!(media("200").unwrap(), "application/json", "{call}");
         let problems: Vec<_> = responses.keys().filter(|status| !status.starts_with('2')).collect();
         for status in &problems {

@@ -64,7 +64,8 @@ async fn each_role_does_exactly_what_it_says() {
             let may = row.actions.iter().all(|action| allowed.contains(action));
             let ask = world.call(row).await;
             let (status, code) = code(&world.ask(role.as_str(), &ask).await);
-            let right_found = status == 200 || code == "approval_required" || (status == 409 && code == "invalid_state");
+            let right_found =
+                status == 200 || code == "approval_required" || (status == 409 && code == "invalid_state");
             let what = format!("{} as {}: {status} {code}", row.call, role.as_str());
             assert_eq!(right_found, may, "{what}");
             assert!(may || code == "not_permitted" || code == "not_found", "{what}");

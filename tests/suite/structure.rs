@@ -34,7 +34,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 fn map() -> BTreeMap<String, usize> {
     let readme = fs::read_to_string(root().join("kms-server/README.md")).unwrap();
     let (_, table) = readme.split_once("## Where things live").expect("README.md has the map");
-    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
     let mut map = BTreeMap::new();
     for row in rows {
         let modules = row.split('|').nth(1).unwrap();
@@ -54,9 +55,8 @@ fn code(text: &str) -> String {
 
 /// The first names behind every `crate::`, those in braces included.
 fn imported(code: &str) -> Vec<String> {
-    let name = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
+    let name =
+        |text: &str| -> String { text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let mut names = Vec::new();
     for (place, found) in code.match_indices("crate::") {
         if code[..place].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {

@@ -304,7 +304,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         })?;
         (self.observe)(&state);
         self.epochs.replace(Snapshot { revision, hash, state, derived }).drained().await;
-        metrics::gauge!("keyward_control_revision").set(revision.0 as f64);
+        metrics::counter!("keyward_control_revision").absolute(revision.0);
         Ok(())
     }
 

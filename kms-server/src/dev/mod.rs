@@ -148,7 +148,10 @@ impl Installation {
     /// [`DevError`].
     pub fn announce(&self, api: SocketAddr, operations: SocketAddr, clock: &dyn Clock) -> Result<PathBuf, DevError> {
         let variables = self.identities.variables(&self.prepared.folder, api, operations, clock)?;
-        let text: String = variables.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+        let mut text = String::new();
+        for (name, value) in variables {
+            text.extend(["export ", name, "='", &value, "'\n"]);
+        }
         self.prepared.folder.write_secret("dev.env", text.as_bytes())
     }
 }

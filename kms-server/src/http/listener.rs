@@ -82,12 +82,11 @@ impl Listener {
                         _ = stop.changed() => {}
                     }
                 };
-                let served = match acceptor {
-                    Some(acceptor) => serve_tls(&acceptor, stream, source, routes, &limits, stopping).await,
-                    None => {
-                        let connection = Connection { source, peer: None, sections: Sections::default() };
-                        serve_http(stream, connection, routes, &limits, stopping).await
-                    }
+                let served = if let Some(acceptor) = acceptor {
+                    serve_tls(&acceptor, stream, source, routes, &limits, stopping).await
+                } else {
+                    let connection = Connection { source, peer: None, sections: Sections::default() };
+                    serve_http(stream, connection, routes, &limits, stopping).await
                 };
                 if let Err(reason) = served {
                     tracing::debug!(source = %source, reason, "a connection ended early");

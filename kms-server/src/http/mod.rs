@@ -59,7 +59,7 @@ impl Default for Limits {
             header_bytes: 16 * 1024,
             body: 4 * 1024 * 1024,
             handshake: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             request: Duration::from_secs(30),
         }
     }

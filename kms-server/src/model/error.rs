@@ -175,6 +175,7 @@ impl Error {
     }
 
     /// The change waits for a second person, and no way to give the approval exists yet.
+    #[must_use]
     pub fn approval_required(what: &str) -> Self {
         Self::conflict(Refusal::ApprovalRequired, format!("{what} needs the approval of a second person"))
     }

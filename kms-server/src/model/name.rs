@@ -104,15 +104,10 @@ text_type!(
 );
 text_type!(
     /// A description or purpose in free words; may be empty.
+    #[derive(Default)]
     Text, "a text", "at most 1024 bytes without control characters",
     |text| is_prose(text, 0, 1024)
 );
-
-impl Default for Text {
-    fn default() -> Self {
-        Self(String::new())
-    }
-}
 
 /// Who answers for a key: a principal or a team.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

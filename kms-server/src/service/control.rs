@@ -74,7 +74,7 @@ impl Service {
     /// The end of a change that failed before anything was committed.
     pub(super) async fn failed_change(&self, call: &Call, change: &Change, error: Error) -> Outcome<Changed> {
         let snapshot = self.inner.cluster.snapshot();
-        let asked = self.asked(call, change, Decision::Meaningless);
+        let asked = Self::asked(call, change, Decision::Meaningless);
         self.gate().release_one(&snapshot, Attempt { asked: vec![asked], result: Err(error) }).await
     }
 
@@ -95,7 +95,7 @@ impl Service {
                 return Err(Box::new(Attempt::denied(intent, denial, facts)));
             }
         };
-        let mut asked = self.asked(call, change, Decision::Permitted(permit));
+        let mut asked = Self::asked(call, change, Decision::Permitted(permit));
         let rows = match change.apply(&snapshot.state, revision, now) {
             Ok(rows) => rows,
             Err(error) => return Err(Box::new(Attempt { asked: vec![asked], result: Err(error) })),
@@ -110,7 +110,7 @@ impl Service {
         Ok(Proposal { rows, record, intent })
     }
 
-    fn asked(&self, call: &Call, change: &Change, decision: Decision) -> Asked {
+    fn asked(call: &Call, change: &Change, decision: Decision) -> Asked {
         let intent = call.caller.intends(&call.request, change.operation.action(), change.operation.target());
         let key_version = match &change.operation {
             Operation::RotateKey { version, .. } | Operation::RevokeKeyVersion { version, .. } => Some(*version),

@@ -56,7 +56,7 @@ impl Service {
 
 impl Line<'_> {
     fn transfer(&self, index: usize, item: TransferItem) -> Step<Moving> {
-        let Ok(source) = item.from.wrapped.as_ref().map(|wrapped| wrapped.key_id()) else {
+        let Ok(source) = item.from.wrapped.as_ref().map(WrappedKey::key_id) else {
             let error = Error::invalid_wrapped_key();
             return self.meaningless(index, Action::TransferFrom, crate::gate::Facts::default(), error);
         };

@@ -49,7 +49,7 @@ const fn row(
     body: &'static str,
     on: On,
     actions: &'static [&'static str],
-    pub(crate) refused: &'static [(&'static str, u16)],
+    refused: &'static [(&'static str, u16)],
     right: &'static str,
 ) -> Row {
     Row { call, body, on, actions, refused, right, gated: false }

@@ -154,9 +154,8 @@ pub(crate) fn names() -> Vec<Case> {
     let bind = |role: &str, scope: Value| {
         post("/v1/bindings", json!({ "principal": "stranger", "role": role, "scope": scope }))
     };
-    let revoke = |version: &str| {
-        post(&format!("/v1/keys/alias%2Frecords/versions/{version}/revoke"), json!({ "reason": "x" }))
-    };
+    let revoke =
+        |version: &str| post(&format!("/v1/keys/alias%2Frecords/versions/{version}/revoke"), json!({ "reason": "x" }));
     vec![
         ("key unknown by id", "storage", key(UNKNOWN), 403, "not_permitted"),
         ("key unknown by alias", "storage", key("alias/nothing"), 403, "not_permitted"),
@@ -198,13 +197,7 @@ pub(crate) fn names() -> Vec<Case> {
             400,
             "invalid_request",
         ),
-        (
-            "state does not allow",
-            "ada",
-            post("/v1/keys/alias%2Frecords/enable", json!({})),
-            409,
-            "invalid_state",
-        ),
+        ("state does not allow", "ada", revoke("1"), 409, "invalid_state"),
         (
             "revision is another",
             "ada",

@@ -148,6 +148,9 @@ fn names_its_field(message: &str) -> bool {
 fn without_values(message: &str) -> String {
     const QUOTING: [&str; 5] =
         ["invalid type: ", "invalid value: ", "invalid length ", "unknown field `", "unknown variant `"];
+    if message.starts_with("unknown field `") && message.ends_with(", there are no fields") {
+        return "unknown field, there are none".to_owned();
+    }
     if QUOTING.iter().any(|start| message.starts_with(start)) {
         let expected = message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
         let unknown = if message.starts_with("unknown field") { "unknown field, " } else { "" };

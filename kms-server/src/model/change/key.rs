@@ -24,7 +24,7 @@ impl Applying<'_> {
             Operation::DisableKey { key, reason } => self.key_event(*key, KeyEvent::Disable, Some(reason))?,
             Operation::RevokeKey { key, reason } => self.key_event(*key, KeyEvent::Revoke, Some(reason))?,
             Operation::RevokeKeyVersion { key, version, reason } => {
-                self.revoke_version(self.existing_key(*key)?, *version, reason)?
+                Self::revoke_version(self.existing_key(*key)?, *version, reason)?
             }
             _ => return Ok(Vec::new()),
         };
@@ -129,7 +129,7 @@ impl Applying<'_> {
         Ok(key)
     }
 
-    fn revoke_version(&self, mut key: Key, version: KeyVersion, reason: &Reason) -> Result<Key, Error> {
+    fn revoke_version(mut key: Key, version: KeyVersion, reason: &Reason) -> Result<Key, Error> {
         let primary = key.primary_version;
         let record =
             key.versions.iter_mut().find(|record| record.version == version).ok_or(Error::NotFound("key version"))?;

@@ -281,7 +281,12 @@ impl Operation {
     #[must_use]
     pub fn target(&self) -> Target {
         match self {
-            Self::Initialise { .. } | Self::AcceptDatabase { .. } => Target::Installation,
+            Self::Initialise { .. }
+            | Self::AcceptDatabase { .. }
+            | Self::CreatePrincipal { .. }
+            | Self::CreateBinding { .. }
+            | Self::AddIssuer { .. }
+            | Self::AddClientCa { .. } => Target::Installation,
             Self::CreateKey { data_class, region, environment, .. } => {
                 Target::NewKey { data_class: data_class.clone(), region: region.clone(), environment: *environment }
             }
@@ -291,15 +296,12 @@ impl Operation {
             | Self::DisableKey { key, .. }
             | Self::RevokeKey { key, .. }
             | Self::RevokeKeyVersion { key, .. } => Target::Key(*key),
-            Self::CreatePrincipal { .. } => Target::Installation,
             Self::UpdatePrincipal { principal, .. }
             | Self::SuspendPrincipal { principal, .. }
             | Self::ReinstatePrincipal { principal, .. }
             | Self::AddCredential { principal, .. }
             | Self::RemoveCredential { principal, .. } => Target::Principal(*principal),
-            Self::CreateBinding { .. } => Target::Installation,
             Self::EndBinding { binding, .. } => Target::Binding(*binding),
-            Self::AddIssuer { .. } | Self::AddClientCa { .. } => Target::Installation,
             Self::RemoveIssuer { issuer } => Target::Issuer(*issuer),
             Self::RemoveClientCa { client_ca } => Target::ClientCa(*client_ca),
         }
