@@ -1,13 +1,10 @@
 //! The programs as a shell sees them: what they print, how they refuse, and the exit codes that scripts act on.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use keyward_tests::{AUDIENCE, Backend, Ended, ISSUER, Process, SIGKILL, StoppedKms, TestKms, host_command, program, run};
+use keyward_tests::{
+    AUDIENCE, Backend, Ended, ISSUER, Process, SIGKILL, StoppedKms, TestKms, host_command, program, run,
+};
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt as _;
 use tokio::process::Command;
@@ -181,7 +178,10 @@ async fn a_folder_is_encrypted_rewrapped_and_decrypted() {
     ada.text(&["key", "rotate", "alias/imaging"]).await;
     let account = storage.json(&["rewrap", &encrypted, "--context", "study=7"]).await;
     let done = account["files"].as_array().unwrap();
-    assert!(done.len() == 3 && done.iter().all(|file| file["version"] == 2 && file["previous_version"] == 1), "{account}");
+    assert!(
+        done.len() == 3 && done.iter().all(|file| file["version"] == 2 && file["previous_version"] == 1),
+        "{account}"
+    );
     let rewrapped = files(Path::new(&encrypted));
     assert!(hidden.iter().all(|(name, file)| rewrapped[name] != *file && rewrapped[name].len() == file.len()));
     ada.text(&["key", "revoke", "alias/imaging", "--version", "1", "--reason", "done with"]).await;
@@ -193,7 +193,8 @@ async fn a_folder_is_encrypted_rewrapped_and_decrypted() {
     storage.text(&["decrypt", &encrypted, "--context", "study=7", "--out", &decrypted]).await;
     assert_eq!(files(Path::new(&decrypted)), files(Path::new(&plain)));
 
-    let refused = Shell::of(&kms, "stranger").run(&["decrypt", &encrypted, "--context", "study=7", "--out", &path("none")]).await;
+    let refused =
+        Shell::of(&kms, "stranger").run(&["decrypt", &encrypted, "--context", "study=7", "--out", &path("none")]).await;
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
     storage.fails(4, &["encrypt", &path("missing"), "--key", &key.to_string()]).await;
     kms.stop().await;
@@ -249,7 +250,10 @@ async fn init_makes_an_installation_once() {
     let both = and(&trust, &["--admin", &ada, "--admin", "ben=ben@clinic", "--so-pin-file", &so_pin]);
     let made = init(&unmade, &both).await;
     assert!(made.status.success(), "{made:?}");
-    assert!(made.out.starts_with("the installation is made; change ") && made.out.ends_with("is revision 1\n"), "{made:?}");
+    assert!(
+        made.out.starts_with("the installation is made; change ") && made.out.ends_with("is revision 1\n"),
+        "{made:?}"
+    );
     assert!(!format!("{made:?}").contains("31415926"), "{made:?}");
     let again = init(&unmade, &and(&trust, &["--admin", &ada, "--admin", "ben=ben@clinic"])).await;
     assert_eq!(again.status.code(), Some(1), "{again:?}");
@@ -363,15 +367,25 @@ async fn dev_serves_this_machine_alone_and_once() {
         command.env("KMS_URL", variables["KMS_URL"]).env("KMS_CA_FILE", variables["KMS_CA_FILE"]);
         command
     };
-    for (token, name) in [("KMS_ADMIN_TOKEN", "admin-1"), ("KMS_ADMIN2_TOKEN", "admin-2"), ("KMS_AUDITOR_TOKEN", "auditor"), ("KMS_STORAGE_TOKEN", "storage")] {
+    for (token, name) in [
+        ("KMS_ADMIN_TOKEN", "admin-1"),
+        ("KMS_ADMIN2_TOKEN", "admin-2"),
+        ("KMS_AUDITOR_TOKEN", "auditor"),
+        ("KMS_STORAGE_TOKEN", "storage"),
+    ] {
         let me = run(base().env("KMS_TOKEN", variables[token]).arg("whoami")).await;
         assert!(me.status.success() && me.out.contains(name), "{token}: {me:?}");
     }
     let mut storage = base();
-    storage.env("KMS_CERT_FILE", variables["KMS_STORAGE_CERT_FILE"]).env("KMS_KEY_FILE", variables["KMS_STORAGE_KEY_FILE"]);
+    storage
+        .env("KMS_CERT_FILE", variables["KMS_STORAGE_CERT_FILE"])
+        .env("KMS_KEY_FILE", variables["KMS_STORAGE_KEY_FILE"]);
     let me = run(storage.arg("whoami")).await;
     assert!(me.status.success() && me.out.contains("storage"), "{me:?}");
-    let made = run(base().env("KMS_TOKEN", variables["KMS_ADMIN_TOKEN"]).args(["key", "create", "--alias", "a", "--class", "b"])).await;
+    let made = run(base()
+        .env("KMS_TOKEN", variables["KMS_ADMIN_TOKEN"])
+        .args(["key", "create", "--alias", "a", "--class", "b"]))
+    .await;
     assert!(made.status.success(), "{made:?}");
     server.kill().await;
 
@@ -385,7 +399,8 @@ async fn dev_serves_this_machine_alone_and_once() {
         };
         let mut list = kms(home.path());
         list.env("KMS_URL", variable("KMS_URL")).env("KMS_CA_FILE", variable("KMS_CA_FILE"));
-        let list = run(list.env("KMS_TOKEN", variable("KMS_ADMIN_TOKEN")).args(["key", "list", "--output", "json"])).await;
+        let list =
+            run(list.env("KMS_TOKEN", variable("KMS_ADMIN_TOKEN")).args(["key", "list", "--output", "json"])).await;
         let list: Value = serde_json::from_str(&list.out).unwrap_or_else(|error| panic!("{error}: {list:?}"));
         assert_eq!(list["keys"].as_array().unwrap().len(), keys, "{more:?}");
         server.kill().await;

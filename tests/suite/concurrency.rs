@@ -191,7 +191,11 @@ async fn administrators_at_once(backend: Backend) {
         assert_eq!(found.len(), 1, "{receipt:?}");
     }
     for change in &changes {
-        assert_eq!(change.receipt.nodes.len(), usize::from(change.kind != "initialise" || !change.receipt.nodes.is_empty()), "{change:?}");
+        assert_eq!(
+            change.receipt.nodes.len(),
+            usize::from(change.kind != "initialise" || !change.receipt.nodes.is_empty()),
+            "{change:?}"
+        );
     }
 
     storage.generate_data_key(&from(json!({ "key": key }))).await.unwrap();

@@ -17,8 +17,8 @@ use kms_client::{
     id::{RecordId, RequestId},
     wire::{
         audit::{AuditSearch, RecordView},
-        batch::Batch,
-        data_key::{GenerateDataKey, UnwrapDataKey, WrapDataKey},
+        batch::{Batch, BatchAnswer, Item},
+        data_key::{GenerateDataKey, UnwrapDataKey, UnwrappedDataKey, WrapDataKey},
         key::KeyState,
         name::{KeyName, PrincipalRef, Reason},
         principal::Proof,
@@ -35,6 +35,7 @@ use tokio_rustls::client::TlsStream;
 
 /// So many unwraps of 4 KiB as fit into a request of 4 MiB.
 const ITEMS: usize = 720;
+const UNWRAPS: &str = "/v1/data-keys/unwrap/batch";
 /// How long a section may hold up a change: `cluster::SECTION_GRACE`.
 const GRACE: u64 = 50;
 
@@ -49,51 +50,75 @@ async fn wrapped(storage: &Client, key: &KeyName, bytes: usize) -> UnwrapDataKey
     UnwrapDataKey { wrapped, context: wrap.context }
 }
 
-/// A client that asked for a very large answer and has read its first byte.
-async fn slow_reader(kms: &TestKms, unwrap: &UnwrapDataKey) -> (TlsStream<TcpStream>, Vec<u8>) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let stream = socket.connect(kms.server.api).await.unwrap();
-    let mut stream = kms.dial_over(stream, Dial::default()).await.unwrap();
-    let batch = serde_json::to_string(&Batch { items: vec![unwrap.clone(); ITEMS] }).unwrap();
-    let head = format!(
-        "POST /v1/data-keys/unwrap/batch HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        kms.token("storage"),
-        batch.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(batch.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
-    let first = stream.read_u8().await.unwrap();
-    (stream, vec![first])
+/// A connection of which the test sees what lies in the kernel, unread.
+struct Wire {
+    stream: TlsStream<TcpStream>,
+    kernel: std::net::TcpStream,
 }
 
-/// The rest of the answer, as far as it comes; and how long the server said that its body is.
-async fn rest(mut stream: TlsStream<TcpStream>, mut answer: Vec<u8>) -> (Vec<u8>, usize, std::io::Result<usize>) {
-    let head_end = loop {
-        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+/// An answer as far as it came.
+struct Arrived {
+    status: u16,
+    /// How long the server said that its body is.
+    length: usize,
+    body: Vec<u8>,
+}
+
+impl Wire {
+    async fn over(kms: &TestKms, stream: TcpStream) -> Self {
+        let kernel = stream.into_std().unwrap();
+        let stream = TcpStream::from_std(kernel.try_clone().unwrap()).unwrap();
+        Self { stream: kms.dial_over(stream, Dial::default()).await.unwrap(), kernel }
+    }
+
+    async fn send(&mut self, path: &str, token: &str, body: &str) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.stream.write_all(head.as_bytes()).await.unwrap();
+        self.stream.write_all(body.as_bytes()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    /// Whether a byte of an answer has come.
+    fn has_bytes(&self) -> bool {
+        matches!(self.kernel.peek(&mut [0]), Ok(1..))
+    }
+
+    /// Reads the answer to its end, or to that of the connection.
+    async fn answer(&mut self) -> Arrived {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.unwrap());
         }
-        answer.push(stream.read_u8().await.unwrap());
-    };
-    let head = String::from_utf8(answer.split_off(head_end)).map(|body| (answer, body)).unwrap();
-    let text = String::from_utf8(head.0).unwrap();
-    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-    let mut body = head.1.into_bytes();
-    let mut buffer = vec![0; 64 * 1024];
-    let end = loop {
-        match stream.read(&mut buffer).await {
-            Ok(0) => break Ok(0),
-            Ok(read) => body.extend_from_slice(&buffer[..read]),
-            Err(error) => break Err(error),
-        }
-        if body.len() == length {
-            break Ok(length);
-        }
-    };
-    (body, length, end)
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        let mut body = Vec::new();
+        // The server ends a connection that it gives up without a word of TLS.
+        let _early = (&mut self.stream).take(length as u64).read_to_end(&mut body).await;
+        Arrived { status, length, body }
+    }
+}
+
+fn batch(unwrap: &UnwrapDataKey, items: usize) -> String {
+    serde_json::to_string(&Batch { items: vec![unwrap.clone(); items] }).unwrap()
+}
+
+/// A client that asked for a very large answer, and does not read it once it began to come.
+async fn slow_reader(kms: &TestKms, unwrap: &UnwrapDataKey) -> Wire {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut wire = Wire::over(kms, socket.connect(kms.server.api).await.unwrap()).await;
+    let token = kms.token("storage");
+    // What TLS sends of its own accord comes with the first answer.
+    wire.send("/v1/random", &token, "{}").await;
+    assert_eq!(wire.answer().await.status, 200);
+    wire.send(UNWRAPS, &token, &batch(unwrap, ITEMS)).await;
+    wire.stream.get_ref().0.readable().await.unwrap();
+    wire
 }
 
 async fn stalled_client(backend: Backend) {
@@ -103,15 +128,15 @@ async fn stalled_client(backend: Backend) {
     let unwrap = wrapped(&storage, &key, 4096).await;
 
     // While no change waits, a slow client gets all of its answer.
-    let (stream, first) = slow_reader(&kms, &unwrap).await;
+    let mut slow = slow_reader(&kms, &unwrap).await;
     for _ in 0..10 {
         storage.unwrap_data_key(&unwrap).await.unwrap();
     }
-    let (body, length, end) = rest(stream, first).await;
-    assert_eq!((body.len(), end.unwrap()), (length, length));
-    assert!(length > 3_900_000, "{length}");
+    let all = slow.answer().await;
+    assert_eq!((all.status, all.body.len()), (200, all.length));
+    assert!(all.length > 3_900_000, "{}", all.length);
 
-    let (stream, first) = slow_reader(&kms, &unwrap).await;
+    let mut slow = slow_reader(&kms, &unwrap).await;
     let revoked = kms.client("ada").revoke_key(&key, reason()).await.unwrap();
     let [node] = revoked.receipt.nodes.as_slice() else { panic!("{revoked:?}") };
     assert!(node.milliseconds < 1000, "a client that does not read held the cut up: {node:?}");
@@ -119,9 +144,8 @@ async fn stalled_client(backend: Backend) {
     let late = storage.unwrap_data_key(&unwrap).await.unwrap_err();
     assert_eq!(late.code(), Some(Code::KeyRevoked));
     // What still comes was in the kernel's buffers before the receipt; the server has ended the connection.
-    let (body, length, end) = rest(stream, first).await;
-    assert!(body.len() < length, "all of {length} bytes arrived after the cut");
-    assert!(end.is_err() || matches!(end, Ok(0)), "{end:?}");
+    let part = slow.answer().await;
+    assert!(part.body.len() < part.length, "all of {} bytes arrived after the cut", part.length);
     kms.stop().await;
 }
 
@@ -133,6 +157,65 @@ async fn a_client_that_does_not_read_holds_no_cut_up_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_holds_no_cut_up_on_postgres() {
     stalled_client(Backend::Postgres).await;
+}
+
+/// From the receipt on no byte leaves under the older rule: of 64 large answers under way, those of which nothing had come
+/// when the administrator had the receipt hold nothing but refusals.
+async fn nothing_leaves_after_the_receipt(backend: Backend) {
+    const ROUNDS: usize = 40;
+    let kms = TestKms::start(backend).await;
+    let key = kms.usable_key("records", "imaging").await;
+    let (ada, audrey, token) = (kms.client("ada"), kms.client("audrey"), kms.token("storage"));
+    let unwrap = wrapped(&kms.client("storage"), &key, 1024).await;
+    let body = batch(&unwrap, 40);
+    let mut wires = Vec::new();
+    for _ in 0..64 {
+        let mut wire = Wire::over(&kms, TcpStream::connect(kms.server.api).await.unwrap()).await;
+        wire.send("/v1/random", &token, "{}").await;
+        assert_eq!(wire.answer().await.status, 200);
+        wires.push(wire);
+    }
+    let items = |arrived: &Arrived| -> Vec<Item<UnwrappedDataKey>> {
+        assert_eq!((arrived.status, arrived.body.len()), (200, arrived.length));
+        serde_json::from_slice::<BatchAnswer<_>>(&arrived.body).unwrap().items
+    };
+    for _ in 0..ROUNDS {
+        join_all(wires.iter_mut().map(|wire| wire.send(UNWRAPS, &token, &body))).await;
+        wires[0].stream.get_ref().0.readable().await.unwrap();
+        ada.disable_key(&key, reason()).await.unwrap();
+        let came: Vec<_> = wires.iter().map(Wire::has_bytes).collect();
+        let answers = join_all(wires.iter_mut().map(Wire::answer)).await;
+        let mut late = BTreeSet::new();
+        for (answer, came) in answers.iter().zip(came) {
+            for item in items(answer) {
+                match item {
+                    Item::Result(opened) => assert!(came, "{} left after the receipt", opened.record),
+                    Item::Error(problem) => {
+                        assert_eq!(problem.code, Code::KeyDisabled);
+                        late.insert(problem.request_id);
+                    }
+                }
+            }
+        }
+        let withheld = AuditSearch { outcome: Some(Outcome::Withheld), ..AuditSearch::default() };
+        let withheld = audrey.search_audit(&withheld).await.unwrap().records;
+        if withheld.iter().any(|view| late.contains(&view.record.request)) {
+            kms.stop().await;
+            return;
+        }
+        ada.enable_key(&key).await.unwrap();
+    }
+    panic!("in {ROUNDS} rounds no answer was under way at the cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_after_the_receipt_on_sqlite() {
+    nothing_leaves_after_the_receipt(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_after_the_receipt_on_postgres() {
+    nothing_leaves_after_the_receipt(Backend::Postgres).await;
 }
 
 /// What 64 clients saw while something was cut under them.
@@ -202,8 +285,10 @@ async fn check(audrey: &Client, all: &[Seen]) -> usize {
     for view in unwraps(audrey).await {
         by_request.entry(view.record.request).or_default().push((view.record.outcome, view.id));
     }
-    let requests: BTreeMap<RecordId, RequestId> =
-        by_request.iter().flat_map(|(request, records)| records.iter().map(|(_, record)| (*record, *request))).collect();
+    let requests: BTreeMap<RecordId, RequestId> = by_request
+        .iter()
+        .flat_map(|(request, records)| records.iter().map(|(_, record)| (*record, *request)))
+        .collect();
     let mut withheld = 0;
     for seen in all {
         for record in seen.successes.lock().unwrap().iter() {
@@ -254,7 +339,10 @@ async fn every_cut_is_instant(backend: Backend) {
     let remove = async { ada.remove_credential(&storage, credential).await.unwrap().receipt };
     all.push(hammer(&clients, &unwrap, remove).await);
     // A credential that went is never given again, so from here on the clients show certificates.
-    assert_eq!(ada.add_credential(&storage, &proof).await.map(|_| ()).map_err(|error| error.code()), Err(Some(Code::AlreadyExists)));
+    assert_eq!(
+        ada.add_credential(&storage, &proof).await.map(|_| ()).map_err(|error| error.code()),
+        Err(Some(Code::AlreadyExists))
+    );
     let leaf = kms.certificate("storage");
     let clients: Vec<_> = (0..64).map(|_| kms.client_with_certificate(&leaf)).collect();
 
@@ -331,7 +419,9 @@ async fn what_was_permitted_before_a_cut_is_withheld_on_record() {
 async fn close(sql: &mut Sql, table: &str) {
     match sql {
         Sql::Sqlite(_) => {
-            let trigger = format!("CREATE TRIGGER closed_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'closed'); END");
+            let trigger = format!(
+                "CREATE TRIGGER closed_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'closed'); END"
+            );
             sql.execute(&trigger).await;
         }
         Sql::Postgres(_) => {
@@ -360,7 +450,10 @@ async fn no_record_no_answer(backend: Backend) {
     let unavailable = Some(Code::AuditUnavailable);
     assert_eq!(refused(storage.unwrap_data_key(&unwrap).await.map(drop)), unavailable);
     assert_eq!(refused(storage.generate_data_key(&generate).await.map(drop)), unavailable);
-    assert_eq!(refused(storage.unwrap_data_keys(&Batch { items: vec![unwrap.clone(); 3] }).await.map(drop)), unavailable);
+    assert_eq!(
+        refused(storage.unwrap_data_keys(&Batch { items: vec![unwrap.clone(); 3] }).await.map(drop)),
+        unavailable
+    );
     assert_eq!(refused(ada.key(&key).await.map(drop)), unavailable);
     assert_eq!(refused(audrey.search_audit(&AuditSearch::default()).await.map(drop)), unavailable);
     // What is refused, or not even authenticated, says nothing either.

@@ -2,9 +2,15 @@
 
 mod authorisation;
 mod callers;
+mod cli;
+mod concurrency;
+mod crash;
 mod errors;
+mod gate;
 mod limits;
 mod line;
+mod older_database;
 mod openapi;
 mod roles;
+mod search;
 mod structure;

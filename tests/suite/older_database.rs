@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use hsm::{ObjectClass, ObjectId};
 use keyward_tests::{
-    Backend, Sql, StoppedKms, TestKms, copy_sqlite, from, host_command, put_back_sqlite,
+    Backend, Process, Sql, StoppedKms, TestKms, copy_sqlite, from, host_command, program, put_back_sqlite,
 };
 use kms_client::{
     format::record::{Outcome, Surface},
@@ -13,7 +13,7 @@ use kms_client::{
         audit::AuditSearch,
         change::ChangeQuery,
         data_key::GenerateDataKey,
-        key::{KeyState, KeyChanged},
+        key::{KeyChanged, KeyState},
         name::KeyName,
         problem::Code,
     },
@@ -214,12 +214,32 @@ const EDITS: [(&str, &str, &str); 13] = [
         "a row is not authentic",
     ),
     ("a row says another revision", "UPDATE control_rows SET revision = revision + 1", "a row is not authentic"),
-    ("the newest change is deleted", "DELETE FROM control_changes WHERE revision = (SELECT revision FROM control_head)", "does not end at its head"),
+    (
+        "the newest change is deleted",
+        "DELETE FROM control_changes WHERE revision = (SELECT revision FROM control_head)",
+        "does not end at its head",
+    ),
     ("a change is deleted", "DELETE FROM control_changes WHERE revision = 2", "an entry of the history is missing"),
-    ("a change is edited", "UPDATE control_changes SET body = replace(body, 'stolen', 'tested')", "not the change it says it is"),
-    ("what a change did is edited", "UPDATE control_changes SET rows = replace(rows, 'stolen', 'tested')", "an entry of the history is not authentic"),
-    ("who made a change is edited", "UPDATE control_changes SET principal = NULL", "an entry of the history is not authentic"),
-    ("when a change was made is edited", "UPDATE control_changes SET committed_at = committed_at + 1", "an entry of the history is not authentic"),
+    (
+        "a change is edited",
+        "UPDATE control_changes SET body = replace(body, 'stolen', 'tested')",
+        "not the change it says it is",
+    ),
+    (
+        "what a change did is edited",
+        "UPDATE control_changes SET rows = replace(rows, 'stolen', 'tested')",
+        "an entry of the history is not authentic",
+    ),
+    (
+        "who made a change is edited",
+        "UPDATE control_changes SET principal = NULL",
+        "an entry of the history is not authentic",
+    ),
+    (
+        "when a change was made is edited",
+        "UPDATE control_changes SET committed_at = committed_at + 1",
+        "an entry of the history is not authentic",
+    ),
     ("the head is edited", "UPDATE control_head SET revision = revision - 1", "its head is not authentic"),
     ("the head is deleted", "DELETE FROM control_head", "its head is missing"),
 ];
@@ -367,14 +387,24 @@ async fn a_second_process_on_the_same_database_is_refused() {
     kms.stop().await;
 }
 
+/// Until nodes know of each other, two on one server's database would each believe to be the only one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_postgres_is_refused() {
+    let kms = TestKms::start(Backend::Postgres).await;
+    let mut command = program("kms-server");
+    command.arg("serve").arg("--config").arg(kms.folder().join("kms.toml"));
+    let refused = Process::start(command, &kms.identities.ca_pem).await.expect_err("a second node serves");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.err.contains("in use"), "{refused:?}");
+    kms.client("ada").whoami().await.unwrap();
+    kms.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_token_is_refused() {
     let (one, other) = (TestKms::start(Backend::Sqlite).await, TestKms::start(Backend::Sqlite).await);
     let (mut one, other) = (one.stop().await, other.stop().await);
-    let right = std::mem::replace(
-        &mut one.config.key_store.token_label,
-        other.config.key_store.token_label.clone(),
-    );
+    let right = std::mem::replace(&mut one.config.key_store.token_label, other.config.key_store.token_label.clone());
     let refusal = one.refusal().await.to_string();
     assert!(refusal.contains("this is another token than the installation's"), "{refusal}");
     one.config.key_store.token_label = "nothing-of-this-name".to_owned();

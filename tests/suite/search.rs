@@ -48,7 +48,8 @@ async fn everything_is_found(backend: Backend) {
     let failed = storage.unwrap_data_key(&wrong).await.unwrap_err().problem().unwrap().clone();
 
     let storage_id = audrey.whoami().await.map(|_| ()).and(storage.whoami().await).unwrap();
-    let all_of_storage = BTreeSet::from([first.record, second.record, opened.record, failed.record.unwrap(), storage_id.record]);
+    let all_of_storage =
+        BTreeSet::from([first.record, second.record, opened.record, failed.record.unwrap(), storage_id.record]);
     assert_eq!(ids(&audrey, json!({ "principal": "storage" })).await, all_of_storage);
     assert_eq!(ids(&audrey, json!({ "principal": storage_id.principal.id })).await, all_of_storage);
     assert_eq!(ids(&audrey, json!({ "principal": "stranger" })).await, BTreeSet::from([denied.record.unwrap()]));
@@ -62,8 +63,14 @@ async fn everything_is_found(backend: Backend) {
     assert_eq!(ids(&audrey, json!({ "data_key": first.data_key })).await, all_of_first);
     let unwraps = BTreeSet::from([opened.record, failed.record.unwrap(), denied.record.unwrap()]);
     assert_eq!(ids(&audrey, json!({ "action": "unwrap" })).await, unwraps);
-    assert_eq!(ids(&audrey, json!({ "action": "unwrap", "outcome": "denied" })).await, BTreeSet::from([denied.record.unwrap()]));
-    assert_eq!(ids(&audrey, json!({ "action": "unwrap", "outcome": "failed" })).await, BTreeSet::from([failed.record.unwrap()]));
+    assert_eq!(
+        ids(&audrey, json!({ "action": "unwrap", "outcome": "denied" })).await,
+        BTreeSet::from([denied.record.unwrap()])
+    );
+    assert_eq!(
+        ids(&audrey, json!({ "action": "unwrap", "outcome": "failed" })).await,
+        BTreeSet::from([failed.record.unwrap()])
+    );
     assert_eq!(ids(&audrey, json!({ "request": denied.request_id })).await, BTreeSet::from([denied.record.unwrap()]));
 
     // One who knows the context, all of it, finds what was done with it; in whatever order the pairs are named.
@@ -153,7 +160,9 @@ async fn pages_follow_one_another() {
         }
     }
     assert_eq!((pages, found.len()), (5, 23));
-    assert!(found.is_sorted_by(|newer, older| (newer.time, newer.record.sequence) > (older.time, older.record.sequence)));
+    assert!(
+        found.is_sorted_by(|newer, older| (newer.time, newer.record.sequence) > (older.time, older.record.sequence))
+    );
     assert_eq!(found.iter().map(|view| view.id).collect::<BTreeSet<_>>(), made);
 
     // A cursor is good for its caller and its filter alone, and as it was given.

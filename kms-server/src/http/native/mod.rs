@@ -1,7 +1,7 @@
 //! The native REST API under `/v1`: JSON in, one use case, JSON out. Its types are those of `kms_client::wire`, and every
 //! operation stands in its OpenAPI document, because route and documentation are registered together.
 //!
-//! A request passes the [`boundary`], which gives it an id and limits; the handler takes an [`exchange::Exchange`], which
+//! A request passes the `boundary`, which gives it an id and limits; the handler takes an `exchange::Exchange`, which
 //! authenticates before anything of the body is read. Nothing here decides what a caller may do.
 
 mod arrival;

@@ -25,7 +25,7 @@ use keyward_tests::Backend;
 use self::{
     calls::Calls,
     load::Pace,
-    raw::Raw,
+    raw::{Rate, Raw},
     report::{Report, Row, Section},
     server::Server,
 };
@@ -97,7 +97,7 @@ fn run(options: &Options) -> Result<()> {
 }
 
 /// All figures on one database, from a fresh server.
-async fn measure(binary: &Path, folder: &Path, backend: Backend, pace: &Pace, raw: f64) -> Result<Vec<Row>> {
+async fn measure(binary: &Path, folder: &Path, backend: Backend, pace: &Pace, raw: Rate) -> Result<Vec<Row>> {
     let server = Server::start(binary, folder, backend).await?;
     let calls = Calls::prepare(&server).await?;
     report::heading(backend);
@@ -111,7 +111,7 @@ async fn measure(binary: &Path, folder: &Path, backend: Backend, pace: &Pace, ra
         for &connections in connections {
             let figures = load::run(&server, calls, connections, pace).await?;
             let row = Row { name, items, connections, figures };
-            row.print(raw);
+            row.print(raw.ops);
             rows.push(row);
         }
     }

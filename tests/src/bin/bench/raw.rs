@@ -14,7 +14,16 @@ use keyward_tests::softhsm_module;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 
-use super::{Result, load::Pace};
+use super::{Result, load::Pace, machine::Usage};
+
+/// How fast the token was.
+#[derive(Clone, Copy)]
+pub struct Rate {
+    /// Operations per second.
+    pub ops: f64,
+    /// CPU time of one, in microseconds.
+    pub cpu_us: f64,
+}
 
 /// A token of its own, with one key.
 pub struct Raw {
@@ -53,18 +62,21 @@ impl Raw {
         Ok(Self { session, key, ciphertext, _hsm: hsm })
     }
 
-    /// Operations per second.
-    pub fn measure(&self, pace: &Pace) -> Result<f64> {
+    /// Decrypts for a while.
+    pub fn measure(&self, pace: &Pace) -> Result<Rate> {
         let warm = Instant::now();
         while warm.elapsed() < pace.warm_up {
             self.decrypt()?;
         }
-        let (start, mut operations) = (Instant::now(), 0_u32);
+        let this = std::process::id();
+        let (before, start, mut operations) = (Usage::now(this)?, Instant::now(), 0_u32);
         while start.elapsed() < pace.measured {
             self.decrypt()?;
             operations += 1;
         }
-        Ok(f64::from(operations) / start.elapsed().as_secs_f64())
+        let used = before.until_now(this)?;
+        let operations = f64::from(operations);
+        Ok(Rate { ops: operations / used.elapsed.as_secs_f64(), cpu_us: used.load.as_secs_f64() * 1e6 / operations })
     }
 
     fn decrypt(&self) -> Result<()> {

@@ -9,6 +9,7 @@ use super::{
     Result,
     load::{Figures, Pace},
     machine,
+    raw::Rate,
 };
 
 /// Everything that was found.
@@ -21,8 +22,8 @@ pub struct Report {
 pub struct Section {
     /// The database.
     pub backend: Backend,
-    /// Raw decryptions per second, before and after.
-    pub raw: [f64; 2],
+    /// Raw decryption, before and after.
+    pub raw: [Rate; 2],
     /// The figures, in their order.
     pub rows: Vec<Row>,
 }
@@ -59,8 +60,8 @@ pub fn conditions(folder: &Path, pace: &Pace) -> Result<()> {
 }
 
 /// Says what the HSM does by itself.
-pub fn raw(when: &str, rate: f64) {
-    println!("raw C_Decrypt, one thread, {when:<6} {rate:>9.0}/s  {:>6.1} us each", 1e6 / rate);
+pub fn raw(when: &str, Rate { ops, cpu_us }: Rate) {
+    println!("raw C_Decrypt, one thread, {when:<6} {ops:>9.0}/s, {cpu_us:.1} us CPU each");
 }
 
 /// Begins a table.
@@ -121,7 +122,7 @@ impl Row {
 
 impl Section {
     fn raw(&self) -> f64 {
-        f64::midpoint(self.raw[0], self.raw[1])
+        f64::midpoint(self.raw[0].ops, self.raw[1].ops)
     }
 
     fn json(&self) -> Map<String, Value> {
@@ -132,8 +133,9 @@ impl Section {
         let mut batch = of(BATCH);
         let items: Vec<_> = self.rows.iter().filter(|row| row.name == BATCH).map(Row::ops).collect();
         batch.insert("items".to_owned(), items.into_iter().fold(0.0, f64::max).round().into());
-        let [before, after] = self.raw.map(f64::round);
-        let raw = json!({ "decrypt": self.raw().round(), "before": before, "after": after });
+        let [before, after] = self.raw.map(|rate| rate.ops.round());
+        let cpu_us = thousandths(f64::midpoint(self.raw[0].cpu_us, self.raw[1].cpu_us));
+        let raw = json!({ "decrypt": self.raw().round(), "before": before, "after": after, "cpu_us": cpu_us });
         [("raw", raw), ("unwrap", of(UNWRAP).into()), ("generate", of(GENERATE).into()), ("batch100", batch.into())]
             .map(|(name, value)| (name.to_owned(), value))
             .into_iter()
