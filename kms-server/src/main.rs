@@ -13,13 +13,13 @@ use clap::{Parser, Subcommand};
 use kms_server::{
     audit,
     authn::ClientCertificates,
-    config::{Config, LogSection},
+    config::Config,
     dev, host,
     init::{Administrator, Founding, FoundingIssuer, NamedFile},
     model::{Clock as _, Reason, SystemClock},
     serve::{self, Server},
     store::Store,
-    telemetry,
+    telemetry::{self, LogFormat, LogSection},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -149,7 +149,7 @@ fn run(command: Subcommands) -> Result<(), Failure> {
             let options = dev::Options { data_dir, fresh, listen, operations };
             let prepared = dev::prepare(&options)?;
             with_softhsm(&prepared.softhsm_conf)?;
-            telemetry::log(&LogSection { format: kms_server::config::LogFormat::Text, ..LogSection::default() });
+            telemetry::log(&LogSection { format: LogFormat::Text, ..LogSection::default() });
             eprintln!(
                 "kms-server dev: FOR DEVELOPMENT ONLY: the private keys of its authority and issuer lie in the data folder"
             );

@@ -1,9 +1,34 @@
 //! Logs and metrics. Everything else speaks to the `tracing` and `metrics` facades.
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, LogSection};
+/// What is logged, and how.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// `json` or `text`.
+    pub format: LogFormat,
+    /// Which events, as in `info,sqlx=warn`.
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// Words, for people.
+    Text,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, filter: "info".to_owned() }
+    }
+}
 
 /// Sends log lines to standard error from here on. A second call changes nothing.
 pub fn log(section: &LogSection) {

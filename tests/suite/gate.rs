@@ -300,7 +300,7 @@ async fn check(audrey: &Client, all: &[Seen]) -> usize {
             assert!(record.is_some() || *code == Code::Unauthenticated, "{code:?}");
             let Some(records) = by_request.get(request) else { continue };
             let mut outcomes: Vec<_> = records.iter().map(|(outcome, _)| *outcome).collect();
-            outcomes.sort_by_key(|outcome| outcome.to_string());
+            outcomes.sort_by_key(ToString::to_string);
             match outcomes.as_slice() {
                 [Outcome::Denied | Outcome::Failed] => {}
                 [Outcome::Allowed, Outcome::Withheld] => withheld += 1,
@@ -405,7 +405,7 @@ async fn what_was_permitted_before_a_cut_is_withheld_on_record() {
             let search = AuditSearch { outcome: Some(Outcome::Withheld), ..AuditSearch::default() };
             let record = audrey.search_audit(&search).await.unwrap().records.remove(0).record;
             assert_eq!((record.reason.as_str(), record.bytes_out), ("key_disabled", 0));
-            let refusals = seen.refusals.lock().unwrap();
+            let refusals = seen.refusals.into_inner().unwrap();
             assert!(refusals.iter().any(|(code, request, _)| (*code, *request) == (Code::KeyDisabled, record.request)));
             kms.stop().await;
             return;

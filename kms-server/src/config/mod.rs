@@ -19,7 +19,7 @@ pub use self::{
     limits::LimitsSection,
     listen::{ListenSection, TlsSection},
 };
-use crate::model::Region;
+use crate::{model::Region, telemetry::LogSection};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -53,26 +53,6 @@ pub struct AnchorSection {
     pub file: PathBuf,
 }
 
-/// What is logged, and how.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogSection {
-    /// `json` or `text`.
-    pub format: LogFormat,
-    /// Which events, as in `info,sqlx=warn`.
-    pub filter: String,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object a line, for machines.
-    Json,
-    /// Words, for people.
-    Text,
-}
-
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -100,12 +80,6 @@ pub enum ConfigError {
         /// What is wrong.
         detail: String,
     },
-}
-
-impl Default for LogSection {
-    fn default() -> Self {
-        Self { format: LogFormat::Json, filter: "info".to_owned() }
-    }
 }
 
 impl Config {

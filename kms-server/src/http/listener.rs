@@ -142,8 +142,9 @@ where
         .timer(TokioTimer::new())
         // It runs from the end of the request before, so it bounds silent and half-open clients too.
         .header_read_timeout(limits.idle)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.header_bytes)
+        // Four times what is taken: up to there the surface itself says what is wrong.
+        .max_headers(limits.headers.saturating_mul(4))
+        .max_buf_size(limits.header_bytes.saturating_mul(4))
         .serve_connection(TokioIo::new(Guarded::new(stream, sections.clone())), service);
     tokio::pin!(served, stopping);
     let result = tokio::select! {

@@ -62,6 +62,13 @@ impl Service {
         Line { service: self, call, snapshot: cluster.snapshot(), now: cluster.now() }
     }
 
+    /// Looked at first where an answer costs a look into the database, so that nobody without the right costs that.
+    pub(super) fn may(&self, call: &Call, action: Action) -> bool {
+        let line = self.line(call);
+        let intent = line.intent(0, action, Target::Installation, None);
+        policy::authorise(&line.snapshot, line.now, &intent).is_ok()
+    }
+
     /// Reads something of the snapshot that policy allows this caller to read.
     pub(super) async fn read<T>(
         &self,

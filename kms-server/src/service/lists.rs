@@ -8,7 +8,7 @@ use super::{Call, KeyRef, Outcome, Service, line::Line};
 use crate::{
     model::{
         Action, Alias, Binding, ClientCa, DataClass, Environment, Error, Issuer, Key, KeyState, Name, Principal,
-        PrincipalState, Region, Role, Target,
+        PrincipalState, Region, Revision, Role, Target,
     },
     policy,
     store::ControlChange,
@@ -197,14 +197,11 @@ impl Service {
     pub async fn list_changes(
         &self,
         call: &Call,
-        before: Option<crate::model::Revision>,
+        before: Option<Revision>,
         limit: usize,
     ) -> Outcome<Page<ControlChange>> {
-        let found: Result<_, Error> = async {
-            let mut tx = self.inner.store.read().await?;
-            Ok(tx.changes_before(before, super::count(limit.saturating_add(1))).await?)
-        }
-        .await;
+        let allowed = self.may(call, Action::ListChanges);
+        let found = if allowed { self.find_changes(before, limit).await } else { Err(Error::Denied) };
         self.read(call, Action::ListChanges, Target::Installation, |_| {
             found.map(|found| page(found.into_iter(), limit))
         })
@@ -217,12 +214,20 @@ impl Service {
     ///
     /// `not_found`, `store_unavailable`.
     pub async fn describe_change(&self, call: &Call, id: ChangeId) -> Outcome<ControlChange> {
-        let found: Result<_, Error> = async {
-            let mut tx = self.inner.store.read().await?;
-            tx.change(id).await?.ok_or(Error::NotFound("change"))
-        }
-        .await;
+        let allowed = self.may(call, Action::DescribeChange);
+        let found = if allowed { self.find_change(id).await } else { Err(Error::Denied) };
         self.read(call, Action::DescribeChange, Target::Installation, |_| found).await
+    }
+
+    /// One more than asked for tells whether there is more.
+    async fn find_changes(&self, before: Option<Revision>, limit: usize) -> Result<Vec<ControlChange>, Error> {
+        let mut tx = self.inner.store.read().await?;
+        Ok(tx.changes_before(before, super::count(limit.saturating_add(1))).await?)
+    }
+
+    async fn find_change(&self, id: ChangeId) -> Result<ControlChange, Error> {
+        let mut tx = self.inner.store.read().await?;
+        tx.change(id).await?.ok_or(Error::NotFound("change"))
     }
 }
 

@@ -53,13 +53,14 @@ impl Boundary {
     }
 
     async fn answer(&self, arrival: &Arrival, request: Request, next: Next) -> Response {
-        let result = match self.places.try_acquire() {
-            Ok(place) => {
+        let result = match (self.check_head(&request), self.places.try_acquire()) {
+            (Ok(()), Ok(place)) => {
                 let result = self.carry_out(arrival, request, next).await;
                 drop(place);
                 result
             }
-            Err(_) => Err(Failure::overloaded()),
+            (Err(failure), _) => Err(failure),
+            (Ok(()), Err(_)) => Err(Failure::overloaded()),
         };
         match result {
             Ok(response) => response,
@@ -68,6 +69,17 @@ impl Boundary {
                 error::response(&failure.into_problem(arrival.request.id))
             }
         }
+    }
+
+    /// Hyper's own limits are wider, so that what breaks ours is answered in our form and recorded.
+    fn check_head(&self, request: &Request) -> Result<(), Failure> {
+        let limits = &self.app.limits;
+        let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+        let bytes = fields.sum::<usize>() + request.uri().path().len() + request.uri().query().map_or(0, str::len);
+        if request.headers().len() > limits.headers || bytes > limits.header_bytes {
+            return Err(Failure::head(limits.headers, limits.header_bytes));
+        }
+        Ok(())
     }
 
     async fn carry_out(&self, arrival: &Arrival, request: Request, next: Next) -> Result<Response, Failure> {

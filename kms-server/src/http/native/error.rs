@@ -68,6 +68,13 @@ impl Failure {
         Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16(), ..Self::new(Code::InvalidRequest, detail) }
     }
 
+    /// The head of the request breaks a limit.
+    pub(super) fn head(fields: usize, bytes: usize) -> Self {
+        let detail = format!("path and headers have at most {fields} fields and {bytes} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16();
+        Self { status, ..Self::new(Code::InvalidRequest, detail) }
+    }
+
     /// More requests than are taken at once.
     pub(super) fn overloaded() -> Self {
         Self::new(Code::Overloaded, "more requests at once than this node takes; try again in a moment")
