@@ -11,12 +11,12 @@ use kms_client::{
 
 use crate::{
     audit::{Audit, Draft},
-    cluster::{Cluster, CommitError, Proposal, Receipt, Snapshot, SystemSecrets},
+    cluster::{Cluster, CommitError, Committed, Proposal, Receipt, Snapshot, SystemSecrets},
     config::Config,
     model::{self, Change, Clock, Error, Ids, Operation, Reason, Refusal, Revision},
     policy::Policies,
     serve::{self, Foundation, ServeError},
-    store::HsmRoots,
+    store::{HsmRoots, Store},
     supervisor::Supervisor,
 };
 
@@ -86,6 +86,7 @@ struct Host {
     supervisor: Supervisor,
     clock: Arc<dyn Clock>,
     region: String,
+    store: Store,
 }
 
 impl Host {
@@ -106,7 +107,7 @@ impl Host {
             Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &supervisor).await?;
         // It was empty until now, and only this function sets it.
         let _first = cell.set(audit.clone());
-        Ok(Self { cluster, audit, supervisor, clock, region: config.region.to_string() })
+        Ok(Self { cluster, audit, supervisor, clock, region: config.region.to_string(), store })
     }
 
     async fn change(self, operation: Operation) -> Result<Receipt, ServeError> {
@@ -124,16 +125,19 @@ impl Host {
             Ok::<_, model::Error>(Proposal { rows, record, intent })
         };
         let result = match self.cluster.commit(&change, None, decide).await {
-            Ok(committed) => {
-                self.audit.seal_intent(change.id, committed.record).await?;
-                self.cluster.remember_in_token().await?;
-                Ok(committed.receipt)
-            }
+            Ok(committed) => self.finish(&change, committed).await,
             Err(CommitError::Refused(_, error) | CommitError::Failed(error)) => Err(error.into()),
             Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id).into()),
         };
         self.audit.stop().await;
         self.supervisor.stop().await;
+        self.store.close().await;
         result
+    }
+
+    async fn finish(&self, change: &Change, committed: Committed<Draft>) -> Result<Receipt, ServeError> {
+        self.audit.seal_intent(change.id, committed.record).await?;
+        self.cluster.remember_in_token().await?;
+        Ok(committed.receipt)
     }
 }

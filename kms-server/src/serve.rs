@@ -160,6 +160,7 @@ pub async fn open(config: &Config) -> Result<(Store, Hsm), ServeError> {
     let settings = config.key_store.settings()?;
     make_folders(config)?;
     let store = Store::open(&config.database.database()?).await?;
+    store.claim().await?;
     store.migrate().await?;
     let hsm = tokio::task::spawn_blocking(move || Hsm::open(settings))
         .await

@@ -295,18 +295,26 @@ async fn a_body_that_is_too_long_is_refused_before_it_is_sent_and_while_it_is() 
     kms.stop().await;
 }
 
-/// What is no HTTP, or too much of it, gets a status and the end of the connection: before there is a request there is
-/// nobody to tell more.
+/// A head that is too long is answered like everything else. What is no HTTP, or far too much of it, gets a status and the
+/// end of the connection: before there is a request there is nobody to tell more.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_ends_the_connection() {
     let kms = TestKms::start(Backend::Sqlite).await;
-    let long = format!("GET /v1/whoami HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000));
-    let many = format!("GET /v1/whoami HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(80));
-    let path = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(20_000));
+    let head = |path: &str, fields: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n")
+    };
+    let long = |length: usize| head("/v1/whoami", &format!("x: {}\r\n", "x".repeat(length)));
+    let many = |count: usize| head("/v1/whoami", &"x: y\r\n".repeat(count));
+    let path = |length: usize| head(&format!("/{}", "x".repeat(length)), "");
+    for bytes in [long(20_000), many(80), path(20_000)] {
+        let answer = raw(&kms, bytes.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        assert!(answer.contains(r#""code":"invalid_request""#) && answer.contains("keyward-request-id: "), "{answer}");
+    }
     for (bytes, statuses) in [
-        (long.as_str(), &["431"][..]),
-        (&many, &["431"]),
-        (&path, &["414", "431"]),
+        (long(100_000).as_str(), &["431"][..]),
+        (&many(800), &["431"]),
+        (&path(100_000), &["414", "431"]),
         ("nonsense\r\n\r\n", &["400"]),
         ("GET / HTTP/1.1\r\nhost: a\r\ncontent-length: x\r\n\r\n", &["400"]),
         ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", &["400", "404"]),

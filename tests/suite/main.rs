@@ -9,6 +9,7 @@ mod errors;
 mod gate;
 mod limits;
 mod line;
+mod no_record;
 mod older_database;
 mod openapi;
 mod roles;

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use aws_lc_rs::{constant_time, digest, hmac};
-use kms_client::id::{ChangeId, PrincipalId};
+use hsm::ObjectId;
+use kms_client::id::{ChangeId, KeyId, KeyVersion, PrincipalId};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -75,6 +76,16 @@ impl RowKey {
 
     pub(super) fn head(&self, revision: Revision, hash: &[u8; 32], state_digest: &[u8; 32]) -> [u8; 32] {
         self.tag(&[b"keyward/head/v1\0", &revision.0.to_be_bytes(), hash, state_digest])
+    }
+
+    pub(super) fn object(&self, object: ObjectId, key: KeyId, version: KeyVersion, revision: Revision) -> [u8; 32] {
+        self.tag(&[
+            b"keyward/object/v1\0",
+            object.as_bytes(),
+            key.as_bytes(),
+            &version.number().to_be_bytes(),
+            &revision.0.to_be_bytes(),
+        ])
     }
 
     pub(super) fn anchor(&self, body: &[u8]) -> [u8; 32] {

@@ -7,6 +7,7 @@ mod anchor;
 mod authentication;
 mod commit;
 mod load;
+mod objects;
 mod receipt;
 mod secrets;
 mod snapshot;

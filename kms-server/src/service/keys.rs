@@ -120,7 +120,12 @@ impl Service {
         tx.insert_creating(&row).await?;
         tx.commit().await?;
         crash_point!("object.row");
-        let canary = self.inner.hsm.create_key(object, &format!("{key}/{version}")).await.map_err(hsm_error)?;
+        let canary = self
+            .inner
+            .hsm
+            .create_key(object, &self.inner.cluster.object_label(object, key, version))
+            .await
+            .map_err(hsm_error)?;
         crash_point!("object.made");
         Ok(NewKeyVersion { object, canary })
     }
@@ -153,12 +158,21 @@ impl Service {
         drop(tx);
         let node = self.inner.cluster.node();
         let gone: Vec<_> = left.into_iter().filter(|object| object.maker != node).collect();
-        for object in &gone {
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let held = self.inner.hsm.objects().await.map_err(hsm_error)?;
+        for HsmObject { object, key, .. } in &gone {
+            let ours = |label: &str| self.inner.cluster.may_take_back(*object, label);
+            if !held.iter().filter(|held| held.id == Some(*object)).all(|held| ours(&held.label)) {
+                tracing::error!(hsm.object = %object, "the database lists an object as unfinished that is not; it is left alone");
+                continue;
+            }
             let mut tx = self.inner.store.begin().await?;
-            if tx.delete_creating(object.object).await? {
-                let was_there = self.inner.hsm.destroy_key(object.object).await.map_err(hsm_error)?;
+            if tx.delete_creating(*object).await? {
+                let was_there = self.inner.hsm.destroy_key(*object).await.map_err(hsm_error)?;
                 tx.commit().await?;
-                tracing::info!(hsm.object = %object.object, key.id = %object.key, was_there, "took back an unfinished key");
+                tracing::info!(hsm.object = %object, key.id = %key, was_there, "took back an unfinished key");
             }
         }
         Ok(gone.len())

@@ -15,6 +15,9 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// Another process has the PostgreSQL database.
+    #[error("the database is in use by another process; stop that server first")]
+    Claimed,
     /// The SQLite file or the lock beside it cannot be opened or made.
     #[error("the database file `{}` cannot be opened", path.display())]
     File {
@@ -81,6 +84,7 @@ impl Error {
         match self {
             Self::Unavailable(_) | Self::TimedOut => true,
             Self::InUse { .. }
+            | Self::Claimed
             | Self::File { .. }
             | Self::InvalidUrl
             | Self::NotDurable { .. }

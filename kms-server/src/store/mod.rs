@@ -100,6 +100,19 @@ impl Store {
         }
     }
 
+    /// Takes the database for this process until the store is closed. A node does not yet share one with others; on SQLite
+    /// it has the file already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Claimed`] if another process has it; [`Error::Unavailable`].
+    pub async fn claim(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.claim().await,
+        }
+    }
+
     /// Brings the tables to what this program needs.
     ///
     /// # Errors

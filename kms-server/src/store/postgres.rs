@@ -9,6 +9,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tokio::{sync::Mutex, time::interval};
+
 use super::{Error, Tx};
 
 /// An open PostgreSQL database.
@@ -17,6 +19,8 @@ pub struct Postgres {
     options: Arc<PgConnectOptions>,
     pool: PgPool,
     writable: bool,
+    /// The connection that holds the claim, for life.
+    claim: Arc<Mutex<Option<PgConnection>>>,
 }
 
 impl Postgres {
@@ -27,6 +31,7 @@ impl Postgres {
             pool: pool(connections).connect_with(options.clone()).await?,
             options: options.into(),
             writable: true,
+            claim: Arc::default(),
         };
         postgres.check_durability().await?;
         Ok(postgres)
@@ -38,6 +43,7 @@ impl Postgres {
             pool: pool(connections).connect_with(options.clone()).await?,
             options: options.into(),
             writable: false,
+            claim: Arc::default(),
         })
     }
 
@@ -72,7 +78,27 @@ impl Postgres {
         Ok(Tx::postgres(connection.begin().await?))
     }
 
+    /// Takes the database for this process. One that has just ended may hold it for a moment longer.
+    pub(super) async fn claim(&self) -> Result<(), Error> {
+        const SQL: &str = "SELECT pg_try_advisory_lock($1)";
+        let mut connection = self.connect().await?;
+        let mut tries = interval(CLAIM_AGAIN);
+        for _ in 0..CLAIM_TRIES {
+            tries.tick().await;
+            if sqlx::query_scalar(SQL).bind(CLAIM).fetch_one(&mut connection).await? {
+                *self.claim.lock().await = Some(connection);
+                return Ok(());
+            }
+        }
+        Err(Error::Claimed)
+    }
+
     pub(super) async fn close(&self) {
+        if let Some(mut connection) = self.claim.lock().await.take() {
+            // Given back before the connection ends, so that whoever comes next need not wait for that.
+            let _given_back = sqlx::query("SELECT pg_advisory_unlock($1)").bind(CLAIM).execute(&mut connection).await;
+            let _closed = connection.close().await;
+        }
         self.pool.close().await;
     }
 
@@ -102,6 +128,10 @@ fn pool(connections: u32) -> PgPoolOptions {
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 const BEGIN_TO_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// What the claim is called among the database's advisory locks: "keyward" in ASCII.
+const CLAIM: i64 = 0x006b_6579_7761_7264;
+const CLAIM_AGAIN: Duration = Duration::from_millis(100);
+const CLAIM_TRIES: u32 = 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings, and the values with which an acknowledged commit survives the loss of power.
 const DURABILITY: &[(&str, &[&str])] =

@@ -227,7 +227,7 @@ impl Operation {
     fn apply(&self, applying: &Applying<'_>) -> Result<Vec<Row>, Error> {
         match self {
             Self::Initialise { installation, solo, rows } => applying.initialise(*installation, *solo, rows),
-            Self::AcceptDatabase { .. } => Ok(Vec::new()),
+            Self::AcceptDatabase { .. } => applying.accept(),
             Self::CreateKey { .. }
             | Self::UpdateKey { .. }
             | Self::RotateKey { .. }
@@ -348,6 +348,13 @@ impl Applying<'_> {
             rows.extend(made);
         }
         Ok(rows)
+    }
+
+    /// The installation begins anew at this revision, as far as leftovers in the token go.
+    fn accept(&self) -> Result<Vec<Row>, Error> {
+        let installation = self.state.installation().ok_or(Error::NotFound("installation"))?;
+        let accepted = Installation { revision: self.revision, ..Installation::clone(installation) };
+        Ok(vec![Row::Installation(accepted.into())])
     }
 
     fn keep_administrators(&self, rows: &[Row]) -> Result<(), Error> {
