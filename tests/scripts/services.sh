@@ -3,12 +3,11 @@
 # gone with it. The harness makes databases and tokens; nothing here touches those of the machine. Sourced, not executed.
 
 start_softhsm() {
-    local tokens=$scratch/softhsm/tokens
-    mkdir -p "$tokens"
-    # The module reads this variable once, before a test could set it.
-    export SOFTHSM2_CONF=$scratch/softhsm/softhsm2.conf
-    printf '%s\n' "directories.tokendir = $tokens" 'objectstore.backend = file' 'log.level = ERROR' \
-        'slots.removable = false' >"$SOFTHSM2_CONF"
+    local host runner
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER
+    export KEYWARD_TEST_SOFTHSM=$scratch/softhsm "$runner=$root/tests/scripts/own-tokens.sh"
+    mkdir -p "$KEYWARD_TEST_SOFTHSM"
 }
 
 # The newest PostgreSQL's folder of programs, or nothing.
