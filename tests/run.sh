@@ -6,7 +6,8 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 called_from=$PWD
 target=${CARGO_TARGET_DIR:-$root/target}
-junit=$target/nextest/default/junit.xml
+# Nextest keeps its reports in the workspace, wherever Cargo builds.
+junit=$root/target/nextest/default/junit.xml
 cd "$root"
 
 # shellcheck source=scripts/say.sh
