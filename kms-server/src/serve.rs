@@ -17,7 +17,7 @@ use crate::{
     jobs,
     model::{self, Clock, ControlState, Ids, VersionState},
     policy::Policies,
-    service::{Parts, Service},
+    service::{Parts, Service, WrapCounts},
     store::{HsmRoots, Store},
     supervisor::Supervisor,
 };
@@ -216,6 +216,7 @@ impl Server {
             gate,
             store: store.clone(),
             hsm,
+            wraps: WrapCounts::new(store.clone(), config.key_store.wrap_block.get()),
             clock,
             ids: Ids,
             supervisor: core.clone(),
@@ -224,7 +225,7 @@ impl Server {
         });
         service.take_back_unmade().await?;
         authenticator.start(&core);
-        jobs::start(&core, &service);
+        jobs::start(&edge, &service);
 
         let limits = config.limits.limits();
         let tls = config.tls.server_config(authenticator.client_certificates())?;

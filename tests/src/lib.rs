@@ -21,6 +21,19 @@ pub use self::{
     sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
 };
 
+/// Asks again and again until there is an answer. What is waited for must come within half a minute of real time.
+pub async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), asking).await.expect("what was waited for did not happen")
+}
+
 /// A request, or a part of one, by its JSON.
 pub fn from<T: serde::de::DeserializeOwned>(json: serde_json::Value) -> T {
     serde_json::from_value(json).unwrap()

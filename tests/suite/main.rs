@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod errors;
 mod gate;
+mod key_lifecycle;
 mod limits;
 mod line;
 mod no_record;

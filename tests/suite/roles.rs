@@ -15,7 +15,7 @@ const ROLES: [(Role, &str); 7] = [
     (
         Role::KeyAdmin,
         "create_key describe_key list_keys update_key rotate_key enable_key disable_key revoke_key revoke_key_version \
-         create_principal describe_principal list_principals update_principal suspend_principal reinstate_principal \
+         schedule_key_deletion cancel_key_deletion describe_key_usage create_principal describe_principal list_principals update_principal suspend_principal reinstate_principal \
          add_credential remove_credential create_binding describe_binding list_bindings end_binding list_roles \
          add_issuer list_issuers remove_issuer add_client_ca list_client_cas remove_client_ca \
          describe_change list_changes whoami",
@@ -25,8 +25,8 @@ const ROLES: [(Role, &str); 7] = [
     (Role::Rewrapper, "rewrap transfer_from transfer_to random describe_key list_keys whoami"),
     (
         Role::Auditor,
-        "describe_key list_keys describe_principal list_principals describe_binding list_bindings list_roles \
-         list_issuers list_client_cas describe_change list_changes search_audit whoami",
+        "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding list_bindings \
+         list_roles list_issuers list_client_cas describe_change list_changes search_audit whoami",
     ),
     (
         Role::Offboarder,
@@ -35,8 +35,8 @@ const ROLES: [(Role, &str); 7] = [
     ),
     (
         Role::Approver,
-        "describe_key list_keys describe_principal list_principals describe_binding list_bindings list_roles \
-         list_issuers list_client_cas describe_change list_changes whoami",
+        "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding list_bindings \
+         list_roles list_issuers list_client_cas describe_change list_changes whoami",
     ),
 ];
 

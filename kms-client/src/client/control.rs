@@ -8,6 +8,7 @@ use crate::{
         binding::{BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, RoleList},
         change::{ChangeAnswer, ChangeList, ChangeQuery},
         key::{CreateKey, KeyAnswer, KeyChanged, KeyList, KeyQuery, UpdateKey, WithReason},
+        lifecycle::{KeyUsage, KeyUsageQuery, ScheduleDeletion},
         name::{KeyName, PrincipalRef, Reason},
         principal::{
             CreatePrincipal, PrincipalAnswer, PrincipalChanged, PrincipalList, PrincipalQuery, Proof, UpdatePrincipal,
@@ -72,6 +73,21 @@ impl Client {
         let (key, version) = (key.to_string(), version.to_string());
         let path = ["keys", &key, "versions", &version, "revoke"];
         self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
+    }
+
+    /// Who used a key, and when.
+    pub async fn key_usage(&self, key: &KeyName, query: KeyUsageQuery) -> Result<KeyUsage> {
+        self.transport.list(&["keys", &key.to_string(), "usage"], &query).await
+    }
+
+    /// Lets a key be destroyed after a waiting period.
+    pub async fn schedule_key_deletion(&self, key: &KeyName, request: &ScheduleDeletion) -> Result<KeyChanged> {
+        self.transport.post(&["keys", &key.to_string(), "schedule-deletion"], request, Repeat::Never).await
+    }
+
+    /// Does not let a key be destroyed.
+    pub async fn cancel_key_deletion(&self, key: &KeyName) -> Result<KeyChanged> {
+        self.transport.post(&["keys", &key.to_string(), "cancel-deletion"], &Nothing {}, Repeat::Never).await
     }
 
     /// Creates a principal.

@@ -170,11 +170,13 @@ fn advice_for(code: Code) -> Option<&'static str> {
         Code::NotPermitted => Some("see what you may do: kms whoami; a key admin can bind a role: kms binding create"),
         Code::NotFound => Some("check the name; what you may not see looks the same as what is not there"),
         Code::InvalidWrappedKey => Some("give the same encryption context as when it was wrapped, to the letter"),
+        Code::KeyPendingDeletion => Some("a key admin can keep it: kms key cancel-deletion"),
         Code::KeyDisabled => Some("a key admin can enable it: kms key enable"),
         Code::Conflict => Some("look at it as it is now, then try again"),
         Code::OutcomeUnknown => Some("look whether it was made before you try again: kms change list"),
         Code::AuditUnavailable
         | Code::LeaseLost
+        | Code::RotationPending
         | Code::HsmUnavailable
         | Code::StoreUnavailable
         | Code::DeadlineExceeded
@@ -184,7 +186,6 @@ fn advice_for(code: Code) -> Option<&'static str> {
         | Code::AlreadyExists
         | Code::ApprovalRequired
         | Code::KeyRevoked
-        | Code::KeyPendingDeletion
         | Code::VersionRevoked
         | Code::KeyDestroyed
         | Code::InvalidState

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    lifecycle::{Deletion, Rotation},
     name::{Alias, Cursor, DataClass, Description, KeyStore, Owner, Reason, Region},
     receipt::{Receipt, Revision},
     spelling::words,
@@ -115,6 +116,19 @@ pub struct Key {
     /// Why it is in this state, when someone had to say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// When it gets a new version by itself.
+    pub rotation: Rotation,
+    /// When its age next asks for a new version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub rotates_at: Option<Timestamp>,
+    /// The destruction it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+    /// When its material was given up for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub destroyed_at: Option<Timestamp>,
     /// The version that wraps.
     pub primary_version: KeyVersion,
     /// All versions, oldest first.
@@ -177,6 +191,9 @@ pub struct CreateKey {
     /// Its algorithm; fixed.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// When it gets a new version by itself.
+    #[serde(default)]
+    pub rotation: Rotation,
 }
 
 impl CreateKey {
@@ -194,6 +211,7 @@ impl CreateKey {
             environment: Environment::default(),
             purpose: Purpose::default(),
             algorithm: Algorithm::default(),
+            rotation: Rotation::default(),
         }
     }
 }
@@ -215,6 +233,9 @@ pub struct UpdateKey {
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// When it gets a new version by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// Change it only if this is still the key's revision; else `conflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<Revision>,

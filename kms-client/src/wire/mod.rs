@@ -13,6 +13,7 @@ pub mod change;
 pub mod context;
 pub mod data_key;
 pub mod key;
+pub mod lifecycle;
 pub mod name;
 pub mod principal;
 pub mod problem;

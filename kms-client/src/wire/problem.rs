@@ -62,6 +62,8 @@ words!(
         LeaseLost = "lease_lost",
         /// The change may or may not have been committed: look it up by its change id.
         OutcomeUnknown = "outcome_unknown",
+        /// The key's primary version has wrapped as often as it may, and its next one is being made.
+        RotationPending = "rotation_pending",
         /// The key store does not answer.
         HsmUnavailable = "hsm_unavailable",
         /// The database does not answer.
@@ -105,6 +107,7 @@ impl Code {
             Self::AuditUnavailable
             | Self::LeaseLost
             | Self::OutcomeUnknown
+            | Self::RotationPending
             | Self::HsmUnavailable
             | Self::StoreUnavailable
             | Self::DeadlineExceeded => 503,
@@ -139,6 +142,7 @@ impl Code {
             Self::AuditUnavailable => "audit unavailable",
             Self::LeaseLost => "lease lost",
             Self::OutcomeUnknown => "outcome unknown",
+            Self::RotationPending => "rotation pending",
             Self::HsmUnavailable => "key store unavailable",
             Self::StoreUnavailable => "database unavailable",
             Self::DeadlineExceeded => "deadline exceeded",

@@ -1,11 +1,11 @@
 //! What makes an edit in the database itself noticeable: every control row, every entry of the history and the whole
 //! of the state are authenticated under a key that the database never sees.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use hsm::ObjectId;
-use kms_client::id::{ChangeId, KeyId, KeyVersion, PrincipalId};
+use kms_client::id::{ChangeId, KeyId, KeyVersion, NodeId, PrincipalId};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -85,6 +85,16 @@ impl RowKey {
             key.as_bytes(),
             &version.number().to_be_bytes(),
             &revision.0.to_be_bytes(),
+        ])
+    }
+
+    pub(super) fn deletion_watch(&self, key: KeyId, basis: Revision, node: NodeId, observed: Duration) -> [u8; 32] {
+        self.tag(&[
+            b"keyward/deletion-watch/v1\0",
+            key.as_bytes(),
+            &basis.0.to_be_bytes(),
+            node.as_bytes(),
+            &observed.as_micros().to_be_bytes(),
         ])
     }
 

@@ -114,6 +114,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             ledger: Mutex::new(loaded.ledger),
             in_doubt: false.into(),
             unsealed: std::sync::Mutex::default(),
+            watched: Mutex::default(),
         })
     }
 }

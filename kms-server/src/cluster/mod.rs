@@ -6,6 +6,7 @@
 mod anchor;
 mod authentication;
 mod commit;
+mod deletion;
 mod load;
 mod objects;
 mod receipt;
@@ -20,10 +21,11 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use kms_client::id::{ChangeId, NodeId};
+use kms_client::id::{ChangeId, KeyId, NodeId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -81,6 +83,8 @@ pub struct Cluster<D> {
     in_doubt: AtomicBool,
     /// Changes that are or may be committed and whose records this node has not chained.
     unsealed: std::sync::Mutex<Vec<ChangeId>>,
+    /// When, by the monotonic clock, this node last added to the watch over a key that waits for its destruction.
+    watched: Mutex<HashMap<KeyId, Duration>>,
 }
 
 /// The tag of every row, and their sum.

@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -36,6 +37,9 @@ pub struct KeyStoreSection {
     /// Requests that may wait for the token.
     #[serde(default = "default_queue")]
     pub queue: usize,
+    /// Wraps that this node reserves at once under a version: what it has not used when it stops is lost.
+    #[serde(default = "default_wrap_block")]
+    pub wrap_block: NonZeroU32,
 }
 
 impl KeyStoreSection {
@@ -102,4 +106,8 @@ const fn default_profile() -> ProfileName {
 
 const fn default_queue() -> usize {
     1024
+}
+
+fn default_wrap_block() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(4_095)
 }

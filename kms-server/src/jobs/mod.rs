@@ -1,15 +1,23 @@
 //! What the server does on its own, again and again. A job builds changes like everybody else, and may be repeated.
 
 mod doubt;
+mod lifecycle;
 
 use crate::{service::Service, supervisor::Supervisor};
 
 /// Starts every job.
 pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
-    let (stopping, service) = (supervisor.clone(), service.clone());
-    supervisor.run("doubt", async move {
+    let own = service.clone();
+    until_stopped(supervisor, "doubt", async move { doubt::resolve(&own).await });
+    let own = service.clone();
+    until_stopped(supervisor, "lifecycle", async move { lifecycle::run(&own).await });
+}
+
+fn until_stopped(supervisor: &Supervisor, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
+    let stopping = supervisor.clone();
+    supervisor.run(name, async move {
         tokio::select! {
-            () = doubt::resolve(&service) => {}
+            () = job => {}
             () = stopping.stopping() => {}
         }
     });

@@ -79,6 +79,14 @@ actions! {
     RevokeKey = "revoke_key", Control;
     /// Declare one version compromised.
     RevokeKeyVersion = "revoke_key_version", Control;
+    /// Let a key be destroyed after a waiting period.
+    ScheduleKeyDeletion = "schedule_key_deletion", Control;
+    /// Do not let it be destroyed.
+    CancelKeyDeletion = "cancel_key_deletion", Control;
+    /// Give a key's material up for ever.
+    DestroyKey = "destroy_key", Control;
+    /// Read who used a key, and when.
+    DescribeKeyUsage = "describe_key_usage", Read;
 
     /// Make a principal known.
     CreatePrincipal = "create_principal", Control;

@@ -107,6 +107,8 @@ refusals! {
     AuditUnavailable = "audit_unavailable";
     /// This node may not answer until its lease is renewed.
     LeaseLost = "lease_lost";
+    /// The primary version has wrapped as often as it may, and the next one is not there yet.
+    RotationPending = "rotation_pending";
     /// The HSM does not answer.
     HsmUnavailable = "hsm_unavailable";
     /// The database does not answer.
@@ -172,6 +174,15 @@ impl Error {
             Self::OutcomeUnknown(change) => Self::OutcomeUnknown(*change),
             Self::Internal(source) => Self::internal(source.to_string()),
         }
+    }
+
+    /// The key's next version is about to be made, and until then nothing is wrapped.
+    #[must_use]
+    pub fn rotation_pending() -> Self {
+        Self::unavailable(
+            Refusal::RotationPending,
+            "the key's primary version may not wrap any more, and its next one is being made; try again in a moment",
+        )
     }
 
     /// The change waits for a second person, and no way to give the approval exists yet.

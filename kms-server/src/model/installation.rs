@@ -34,6 +34,9 @@ pub struct Installation {
     pub solo: bool,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When a database older than what was remembered was last accepted.
+    #[serde(default)]
+    pub accepted_at: Option<Timestamp>,
     /// The newest change that touched this row.
     pub revision: Revision,
 }

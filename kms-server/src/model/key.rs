@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kms_client::id::{KeyId, KeyVersion};
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, DataClass, Error, Name, Owner, Reason, Refusal, Region, Revision, Tags, Text};
+use super::{Alias, DataClass, Deletion, Error, Name, Owner, Reason, Refusal, Region, Revision, Rotation, Tags, Text};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal,)* }) => {
@@ -114,6 +114,15 @@ pub enum KeyEvent {
     Disable,
     /// An administrator declares it compromised.
     Revoke,
+    /// An administrator wants it destroyed, after a waiting period.
+    ScheduleDeletion,
+    /// An administrator does not want that any more.
+    CancelDeletion {
+        /// Whether it was revoked before.
+        revoked: bool,
+    },
+    /// The waiting period is over.
+    Destroy,
 }
 
 impl KeyState {
@@ -123,19 +132,26 @@ impl KeyState {
     ///
     /// `invalid_state` where the event is not possible, `approval_required` for leaving `revoked`.
     pub fn transition(self, event: KeyEvent) -> Result<Self, Error> {
-        use KeyEvent::{Disable, Enable, Revoke};
+        use KeyEvent::{CancelDeletion, Destroy, Disable, Enable, Revoke, ScheduleDeletion};
         use KeyState::{Destroyed, Disabled, Enabled, PendingDeletion, Revoked};
         match (self, event) {
             (Enabled | Disabled, Enable) => Ok(Enabled),
-            (Enabled | Disabled, Disable) => Ok(Disabled),
-            (Enabled | Disabled | Revoked | PendingDeletion, Revoke) => Ok(Revoked),
+            // After a cancelled deletion somebody looks at the key before it is used again.
+            (Enabled | Disabled, Disable) | (PendingDeletion, CancelDeletion { revoked: false }) => Ok(Disabled),
+            (Enabled | Disabled | Revoked | PendingDeletion, Revoke)
+            | (PendingDeletion, CancelDeletion { revoked: true }) => Ok(Revoked),
+            (Enabled | Disabled | Revoked, ScheduleDeletion) => Ok(PendingDeletion),
+            (PendingDeletion, Destroy) => Ok(Destroyed),
             (Revoked, Enable) => Err(Error::approval_required("using a revoked key again")),
             (Revoked | PendingDeletion, Disable)
-            | (PendingDeletion, Enable)
-            | (Destroyed, Enable | Disable | Revoke) => Err(Error::conflict(
-                Refusal::InvalidState,
-                format!("the key is in state `{}`, in which this cannot be done", self.as_str()),
-            )),
+            | (PendingDeletion, Enable | ScheduleDeletion)
+            | (Enabled | Disabled | Revoked, CancelDeletion { .. } | Destroy)
+            | (Destroyed, Enable | Disable | Revoke | ScheduleDeletion | CancelDeletion { .. } | Destroy) => {
+                Err(Error::conflict(
+                    Refusal::InvalidState,
+                    format!("the key is in state `{}`, in which this cannot be done", self.as_str()),
+                ))
+            }
         }
     }
 
@@ -206,6 +222,15 @@ pub struct Key {
     pub state: KeyState,
     /// Why it is in this state, where somebody put it there.
     pub reason: Option<Reason>,
+    /// When it gets a new version by itself.
+    #[serde(default)]
+    pub rotation: Rotation,
+    /// The destruction it waits for, in state `pending_deletion` and after.
+    #[serde(default)]
+    pub deletion: Option<Deletion>,
+    /// When its material was given up for ever.
+    #[serde(default)]
+    pub destroyed_at: Option<Timestamp>,
     /// The version that wraps.
     pub primary_version: KeyVersion,
     /// Every version, by number.

@@ -303,7 +303,11 @@ const fn reach(action: Action) -> Reach {
         | Action::EnableKey
         | Action::DisableKey
         | Action::RevokeKey
-        | Action::RevokeKeyVersion => Reach::Key,
+        | Action::RevokeKeyVersion
+        | Action::ScheduleKeyDeletion
+        | Action::CancelKeyDeletion
+        | Action::DestroyKey
+        | Action::DescribeKeyUsage => Reach::Key,
         Action::CreateKey => Reach::NewKey,
         Action::Random | Action::ListKeys | Action::ListRoles | Action::WhoAmI => Reach::Anything,
         Action::CreatePrincipal

@@ -24,6 +24,7 @@ const REASONS: &[&str] = &[
     "guard.separation_of_duties",
     "guard.transfer",
     "guard.host",
+    "guard.server",
     super::decision::NO_RIGHT,
 ];
 

@@ -10,7 +10,7 @@ pub fn actions_of(role: Role) -> Vec<Action> {
             .iter()
             .copied()
             .filter(|action| match action {
-                Action::Initialise | Action::AcceptDatabase | Action::SearchAudit => false,
+                Action::Initialise | Action::AcceptDatabase | Action::DestroyKey | Action::SearchAudit => false,
                 action => !action.is_data(),
             })
             .collect(),

@@ -125,7 +125,7 @@ impl Service {
 }
 
 /// Before and after, as JSON.
-fn detail(change: &Change, before: &ControlState, rows: &[Row]) -> Option<String> {
+pub(super) fn detail(change: &Change, before: &ControlState, rows: &[Row]) -> Option<String> {
     #[derive(Serialize)]
     struct Detail<'a> {
         operation: &'a Operation,

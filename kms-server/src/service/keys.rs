@@ -9,7 +9,8 @@ use crate::{
     crash_point,
     gate::Refused,
     model::{
-        Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Revision, Tags, Text,
+        Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Revision, Rotation,
+        RotationCause, Tags, Text,
     },
     store::{HsmObject, HsmObjectState},
 };
@@ -31,6 +32,8 @@ pub struct NewKey {
     pub region: Option<Region>,
     /// For which surroundings it is meant.
     pub environment: Environment,
+    /// When it gets a new version by itself.
+    pub rotation: Rotation,
 }
 
 impl Service {
@@ -43,7 +46,7 @@ impl Service {
         let key = KeyId::new(self.inner.ids.fresh(self.inner.clock.now()));
         let region = new.region.unwrap_or_else(|| self.inner.region.clone());
         let key_store = self.inner.key_store.clone();
-        let NewKey { aliases, description, owner, tags, data_class, environment, .. } = new;
+        let NewKey { aliases, description, owner, tags, data_class, environment, rotation, .. } = new;
         let operation = move |material| Operation::CreateKey {
             key,
             aliases,
@@ -54,6 +57,7 @@ impl Service {
             region,
             environment,
             key_store,
+            rotation,
             material,
         };
         self.with_new_object(call, key, KeyVersion::FIRST, None, operation).await
@@ -69,7 +73,8 @@ impl Service {
         // For a key that does not exist any number does: the change is refused before anything is made.
         let newest = snapshot.state.key(key).and_then(|key| key.versions.last()).map(|newest| newest.version);
         let version = newest.map_or(Some(KeyVersion::FIRST), KeyVersion::next).unwrap_or(KeyVersion::FIRST);
-        let operation = move |material| Operation::RotateKey { key, version, material };
+        let cause = RotationCause::Requested;
+        let operation = move |material| Operation::RotateKey { key, version, cause, material };
         self.with_new_object(call, key, version, expected, operation).await
     }
 
@@ -112,7 +117,12 @@ impl Service {
     }
 
     /// The row, then the object.
-    async fn make_object(&self, object: ObjectId, key: KeyId, version: KeyVersion) -> Result<NewKeyVersion, Error> {
+    pub(super) async fn make_object(
+        &self,
+        object: ObjectId,
+        key: KeyId,
+        version: KeyVersion,
+    ) -> Result<NewKeyVersion, Error> {
         let node = self.inner.cluster.node();
         let mut tx = self.inner.store.begin().await?;
         let created_at = self.inner.clock.now();
@@ -131,7 +141,7 @@ impl Service {
     }
 
     /// Takes back an object whose change was refused: only while its row still says that it was being made.
-    async fn unmake_object(&self, object: ObjectId) {
+    pub(super) async fn unmake_object(&self, object: ObjectId) {
         let undone: Result<(), Error> = async {
             let mut tx = self.inner.store.begin().await?;
             if tx.delete_creating(object).await? {
@@ -188,6 +198,6 @@ fn put_material(change: &mut Change, made: NewKeyVersion) {
 
 /// A `CKA_ID` that nothing else has: 16 random bytes.
 #[expect(clippy::disallowed_methods, reason = "object ids are random by design, not ordered by time")]
-fn fresh_object() -> ObjectId {
+pub(super) fn fresh_object() -> ObjectId {
     ObjectId::new(uuid::Uuid::new_v4().into_bytes())
 }

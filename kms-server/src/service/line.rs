@@ -64,8 +64,13 @@ impl Service {
 
     /// Looked at first where an answer costs a look into the database, so that nobody without the right costs that.
     pub(super) fn may(&self, call: &Call, action: Action) -> bool {
+        self.may_on(call, action, Target::Installation)
+    }
+
+    /// The same, where it costs one for some target.
+    pub(super) fn may_on(&self, call: &Call, action: Action, target: Target) -> bool {
         let line = self.line(call);
-        let intent = line.intent(0, action, Target::Installation, None);
+        let intent = line.intent(0, action, target, None);
         policy::authorise(&line.snapshot, line.now, &intent).is_ok()
     }
 

@@ -4,9 +4,11 @@
 mod audit_log;
 mod control;
 mod generate;
+mod key_usage;
 mod keys;
 mod line;
 mod lists;
+mod own;
 mod random;
 mod rewrap;
 mod transfer;
@@ -15,6 +17,7 @@ mod unwrap;
 mod usable_key;
 mod whoami;
 mod wrap;
+mod wrap_counts;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ use kms_client::{
 pub use audit_log::{AuditPage, AuditSearch};
 pub use control::Changed;
 pub use generate::{GenerateItem, Generated};
+pub use key_usage::KeyUsage;
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
@@ -35,8 +39,9 @@ pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
 pub use whoami::Standing;
 pub use wrap::{WrapItem, Wrapped};
+pub use wrap_counts::WrapCounts;
 
-pub use crate::store::{AuditCursor, ControlChange};
+pub use crate::store::{AuditCursor, ControlChange, KeyUse};
 
 use self::usable_key::Material;
 use crate::{
@@ -65,6 +70,8 @@ pub struct Parts {
     pub store: Store,
     /// The token.
     pub hsm: Hsm,
+    /// How often which version has wrapped.
+    pub wraps: WrapCounts,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Fresh identifiers.
@@ -135,7 +142,7 @@ impl Service {
     }
 
     fn material(&self) -> Material<'_> {
-        Material::new(&self.inner.hsm)
+        Material::new(&self.inner.hsm, &self.inner.wraps)
     }
 }
 

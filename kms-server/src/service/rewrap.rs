@@ -42,7 +42,8 @@ impl Service {
         let steps = line.steps(Action::Rewrap, items, |index, item| {
             let context = SharedContext::clone(&item.context);
             line.opening(index, Action::Rewrap, item, |key, permit, from| {
-                Ok(Moving { from, to: UsableKey::primary(key, permit, Action::Rewrap)?, context })
+                let to = UsableKey::primary(key, &line.snapshot.state, permit, Action::Rewrap)?;
+                Ok(Moving { from, to, context })
             })
         });
         let (mut asked, work) = part(steps);

@@ -10,8 +10,9 @@ use kms_client::{
     id::{DataKeyId, KeyId, KeyVersion},
 };
 
+use super::{line::carry_out, wrap_counts::WrapCounts};
 use crate::{
-    model::{Action, Algorithm, Error, Key, Refusal},
+    model::{Action, Algorithm, ControlState, Error, Key, Refusal, Rotation},
     policy::Permit,
 };
 
@@ -22,6 +23,7 @@ pub(super) struct UsableKey {
     version: KeyVersion,
     suite: Suite,
     object: ObjectId,
+    rotation: Rotation,
 }
 
 /// A wrapped data key that is to be opened.
@@ -43,7 +45,10 @@ pub(super) struct Wrapping {
 
 /// Key material at work.
 #[derive(Debug)]
-pub(super) struct Material<'a>(&'a Hsm);
+pub(super) struct Material<'a> {
+    hsm: &'a Hsm,
+    wraps: &'a WrapCounts,
+}
 
 impl UsableKey {
     /// The version of this number, for opening what it wrapped.
@@ -52,12 +57,14 @@ impl UsableKey {
             return Err(Error::internal("a permit was shown for what it does not cover"));
         }
         let record = key.usable_version(version)?;
-        Ok(Self { key: key.id, version, suite: suite(key.algorithm), object: record.object })
+        Ok(Self { key: key.id, version, suite: suite(key.algorithm), object: record.object, rotation: key.rotation })
     }
 
     /// The primary version, for wrapping.
-    pub(super) fn primary(key: &Key, permit: &Permit, action: Action) -> Result<Self, Error> {
-        Self::version(key, key.primary_version, permit, action)
+    pub(super) fn primary(key: &Key, state: &ControlState, permit: &Permit, action: Action) -> Result<Self, Error> {
+        let primary = Self::version(key, key.primary_version, permit, action)?;
+        let accepted_at = state.installation().and_then(|installation| installation.accepted_at);
+        if key.knows_its_wraps(accepted_at) { Ok(primary) } else { Err(Error::rotation_pending()) }
     }
 
     /// Takes a wrapped key in hand. Its suite must be the one in the key's own record.
@@ -71,8 +78,8 @@ impl UsableKey {
 }
 
 impl<'a> Material<'a> {
-    pub(super) const fn new(hsm: &'a Hsm) -> Self {
-        Self(hsm)
+    pub(super) const fn new(hsm: &'a Hsm, wraps: &'a WrapCounts) -> Self {
+        Self { hsm, wraps }
     }
 
     /// Opens wrapped data keys; results in the same order.
@@ -86,14 +93,23 @@ impl<'a> Material<'a> {
                 ciphertext: opening.wrapped.ciphertext().to_vec(),
             })
             .collect();
-        let opened = self.0.decrypt_batch(items).await.map_err(hsm_error)?;
+        let opened = self.hsm.decrypt_batch(items).await.map_err(hsm_error)?;
         Ok(opened.into_iter().map(|result| result.map_err(hsm_error)).collect())
     }
 
-    /// Wraps data keys; results in the same order.
+    /// Wraps data keys; results in the same order. Each wrap is counted before it is made.
     pub(super) async fn wrap(&self, wrappings: Vec<Wrapping>) -> Result<Vec<Result<WrappedKey, Error>>, Error> {
+        let mut counted = Vec::with_capacity(wrappings.len());
+        for wrapping in wrappings {
+            let UsableKey { key, version, rotation, .. } = wrapping.key;
+            counted.push(self.wraps.take(key, version, rotation).await.map(|()| wrapping));
+        }
+        Ok(carry_out(counted, async |counted| self.encrypt(counted).await).await)
+    }
+
+    async fn encrypt(&self, wrappings: Vec<Wrapping>) -> Result<Vec<Result<WrappedKey, Error>>, Error> {
         // Nonces are public, but never twice: the token and the kernel both take part in each.
-        let nonces = self.0.random(wrappings.len() * Nonce::LEN).await.map_err(hsm_error)?;
+        let nonces = self.hsm.random(wrappings.len() * Nonce::LEN).await.map_err(hsm_error)?;
         let (nonces, _) = nonces.as_bytes().as_chunks::<{ Nonce::LEN }>();
         let (headers, items): (Vec<_>, Vec<_>) = wrappings
             .into_iter()
@@ -105,7 +121,7 @@ impl<'a> Material<'a> {
                 (header, Encrypt { key: key.object, nonce: Nonce::new(*nonce), aad, plaintext })
             })
             .unzip();
-        let wrapped = self.0.encrypt_batch(items).await.map_err(hsm_error)?;
+        let wrapped = self.hsm.encrypt_batch(items).await.map_err(hsm_error)?;
         let assemble = |(header, ciphertext): (Header, Result<Vec<u8>, hsm::Error>)| {
             WrappedKey::new(header, ciphertext.map_err(hsm_error)?).map_err(Error::internal)
         };
@@ -114,7 +130,7 @@ impl<'a> Material<'a> {
 
     /// Fresh secret bytes, from the token and the kernel.
     pub(super) async fn random(&self, bytes: usize) -> Result<Secret, Error> {
-        self.0.random(bytes).await.map_err(hsm_error)
+        self.hsm.random(bytes).await.map_err(hsm_error)
     }
 }
 

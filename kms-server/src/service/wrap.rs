@@ -76,7 +76,7 @@ impl Line<'_> {
         };
         let facts = Facts { key_version: version, ..Facts::default() };
         self.ask(index, action, Target::Key(id), Some(SharedContext::clone(context)), facts, |permit| {
-            prepare(UsableKey::primary(key.map_err(|_| Error::Denied)?, permit, action)?)
+            prepare(UsableKey::primary(key.map_err(|_| Error::Denied)?, &self.snapshot.state, permit, action)?)
         })
     }
 }

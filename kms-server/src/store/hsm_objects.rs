@@ -84,6 +84,17 @@ impl Tx<'_> {
         Ok(on!(self, execute SQL, column(object))? == 1)
     }
 
+    /// Forgets an object of a destroyed version, once it is certain that the HSM does not hold it.
+    ///
+    /// # Errors
+    ///
+    /// As every statement.
+    pub async fn delete_object(&mut self, object: ObjectId) -> Result<(), Error> {
+        const SQL: &str = "DELETE FROM hsm_objects WHERE object = $1";
+        on!(self, execute SQL, column(object))?;
+        Ok(())
+    }
+
     /// Gives up every object that was being made, when no node that could be making one is left. Answers how many.
     ///
     /// # Errors

@@ -8,10 +8,12 @@ mod audit_chains;
 mod audit_intents;
 mod audit_records;
 mod audit_search;
+mod audit_usage;
 mod column;
 mod control_changes;
 mod control_head;
 mod control_rows;
+mod deletion_watches;
 mod error;
 mod hsm_objects;
 mod hsm_roots;
@@ -20,6 +22,7 @@ mod postgres;
 mod sqlite;
 mod system_secrets;
 mod tx;
+mod wrap_counts;
 mod writer;
 
 use std::path::PathBuf;
@@ -31,9 +34,11 @@ pub use self::{
     audit_intents::AuditIntent,
     audit_records::{AuditRow, StoredLeaf},
     audit_search::{AuditCursor, AuditFilter},
+    audit_usage::KeyUse,
     control_changes::ControlChange,
     control_head::Head,
     control_rows::StoredRow,
+    deletion_watches::DeletionWatch,
     error::{CommitError, Error},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
@@ -42,6 +47,7 @@ pub use self::{
     sqlite::Sqlite,
     system_secrets::SystemSecret,
     tx::Tx,
+    wrap_counts::WrapCount,
     writer::Writer,
 };
 

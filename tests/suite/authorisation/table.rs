@@ -11,6 +11,8 @@ pub(crate) enum On {
     DisabledKey,
     /// The same, with two versions.
     RotatedKey,
+    /// The same, waiting for its destruction.
+    EndingKey,
     /// A key and `{wrapped}` under it.
     Wrapped,
     /// `{principal}` with one `{credential}`, and a key.
@@ -63,6 +65,8 @@ const fn gated(row: Row) -> Row {
 const DATA: &[(&str, u16)] = &[("stranger", 403), ("ada", 403), ("audrey", 403), ("olaf", 403)];
 /// Changes of a key: `storage` and `audrey` may describe it, so they may know that it is there.
 const KEY: &[(&str, u16)] = &[("stranger", 404), ("storage", 403), ("audrey", 403), ("olaf", 404)];
+/// What of a key only its administrators and auditors see.
+const USAGE: &[(&str, u16)] = &[("stranger", 404), ("storage", 403), ("olaf", 404)];
 /// What only an administrator changes, with `audrey` and `olaf` able to describe it.
 const PEOPLE: &[(&str, u16)] = &[("stranger", 404), ("storage", 404), ("audrey", 403), ("olaf", 403)];
 /// What an offboarder may do too.
@@ -102,6 +106,10 @@ pub(crate) const ROWS: &[Row] = &[
         call: "POST /v1/keys/{key}/versions/{version}/revoke",
         ..row("", REASON, On::RotatedKey, &["revoke_key_version"], KEY, "ada")
     },
+    row("GET /v1/keys/{key}/usage", "", On::Key, &["describe_key_usage"], USAGE, "ada"),
+    row("GET /v1/keys/{key}/usage", "", On::Key, &["describe_key_usage"], USAGE, "audrey"),
+    row("POST /v1/keys/{key}/schedule-deletion", REASON, On::Key, &["schedule_key_deletion"], KEY, "ada"),
+    row("POST /v1/keys/{key}/cancel-deletion", "{}", On::EndingKey, &["cancel_key_deletion"], KEY, "ada"),
     // Data keys.
     row("POST /v1/data-keys/generate", GENERATE, On::Key, &["generate"], DATA, "storage"),
     row("POST /v1/data-keys/generate", GENERATE_WRAPPED, On::Key, &["generate_without_plaintext"], DATA, "storage"),

@@ -123,9 +123,13 @@ impl World {
                 made.insert("principal", "ben".to_owned());
             }
             On::Key => self.make_key(&mut made).await,
-            On::DisabledKey | On::RotatedKey => {
+            On::DisabledKey | On::RotatedKey | On::EndingKey => {
                 self.make_key(&mut made).await;
-                let (verb, body) = if row.on == On::RotatedKey { ("rotate", "{}") } else { ("disable", REASON) };
+                let (verb, body) = match row.on {
+                    On::RotatedKey => ("rotate", "{}"),
+                    On::EndingKey => ("schedule-deletion", REASON),
+                    _ => ("disable", REASON),
+                };
                 self.done("ada", &Ask::new("POST", &format!("/v1/keys/{}/{verb}", made["key"])).json(body)).await;
             }
             On::Wrapped => {

@@ -127,6 +127,7 @@ fn exit_of_code(code: Code) -> Exit {
         Code::AuditUnavailable
         | Code::LeaseLost
         | Code::OutcomeUnknown
+        | Code::RotationPending
         | Code::HsmUnavailable
         | Code::StoreUnavailable
         | Code::DeadlineExceeded

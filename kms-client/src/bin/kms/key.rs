@@ -6,6 +6,7 @@ use kms_client::{
     id::KeyVersion,
     wire::{
         key::{CreateKey, Environment, Key, KeyAnswer, KeyChanged, KeyList, KeyQuery, KeyState, UpdateKey},
+        lifecycle::{MAX_WRAPS, Rotation},
         name::{Alias, DataClass, Description, KeyName, Owner, Reason, Region},
         receipt::Revision,
     },
@@ -13,6 +14,7 @@ use kms_client::{
 
 use crate::{
     failure::Failure,
+    key_deletion::{Schedule, Usage},
     output::{Output, fields, receipt, table, text, time},
     page, parse,
 };
@@ -73,6 +75,31 @@ pub(crate) enum Command {
         #[arg(long)]
         reason: Reason,
     },
+    /// Show who used a key, and when
+    #[command(after_help = "Example:\n  kms key usage alias/records --days 365")]
+    Usage(Usage),
+    /// Let a key be destroyed after a waiting period
+    #[command(
+        after_help = "It first shows who used the key. When this returns, no node uses the key any more.\n\nExample:\n  kms key schedule-deletion alias/records --days 14 --reason 'archive is past its retention'"
+    )]
+    ScheduleDeletion(Schedule),
+    /// Do not let a key be destroyed; it is then disabled, or revoked if it was before
+    #[command(after_help = "Example:\n  kms key cancel-deletion alias/records")]
+    CancelDeletion {
+        /// The key: an id or alias/NAME
+        key: KeyName,
+    },
+}
+
+/// When a key gets a new version by itself.
+#[derive(Debug, Args)]
+pub(crate) struct RotationArguments {
+    /// Rotate after so many days, 1 to 3650; 0: not by age
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(0..=3650))]
+    rotation_days: Option<u16>,
+    /// Rotate before a version has wrapped so often
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WRAPS)))]
+    max_wraps: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +125,8 @@ pub(crate) struct Create {
     /// A tag; repeat it for more
     #[arg(long = "tag", value_name = "NAME=VALUE")]
     tags: Vec<String>,
+    #[command(flatten)]
+    rotation: RotationArguments,
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +176,8 @@ pub(crate) struct Update {
     /// Who answers for it: team/NAME or principal/ID
     #[arg(long)]
     owner: Option<Owner>,
+    #[command(flatten)]
+    rotation: RotationArguments,
     /// Only if this is still the key's revision
     #[arg(long, value_name = "NUMBER")]
     expected_revision: Option<Revision>,
@@ -157,10 +188,13 @@ pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Re
         Command::Create(create) => client.create_key(&create.request()?).await?,
         Command::List(list) => return list.run(client, output).await,
         Command::Show { key } => return output.print(&client.key(&key).await?, |KeyAnswer { key, .. }| show(key)),
-        Command::Update(update) => client.update_key(&update.key, &update.request()?).await?,
+        Command::Update(update) => update.run(client).await?,
         Command::Rotate { key } => client.rotate_key(&key).await?,
         Command::Enable { key } => client.enable_key(&key).await?,
         Command::Disable { key, reason } => client.disable_key(&key, reason).await?,
+        Command::Usage(usage) => return usage.run(client, output).await,
+        Command::ScheduleDeletion(schedule) => schedule.run(client, output).await?,
+        Command::CancelDeletion { key } => client.cancel_key_deletion(&key).await?,
         Command::Revoke { key, version: None, reason } => client.revoke_key(&key, reason).await?,
         Command::Revoke { key, version: Some(version), reason } => client.revoke_version(&key, version, reason).await?,
     };
@@ -169,24 +203,54 @@ pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Re
 
 impl Create {
     fn request(self) -> Result<CreateKey, Failure> {
-        let Self { aliases, data_class, environment, region, description, owner, tags } = self;
+        let Self { aliases, data_class, environment, region, description, owner, tags, rotation } = self;
         let tags = parse::tags(&tags)?;
-        Ok(CreateKey { aliases, environment, region, description, owner, tags, ..CreateKey::new(data_class) })
+        let rotation = rotation.over(Rotation::default());
+        Ok(CreateKey { aliases, environment, region, description, owner, tags, rotation, ..CreateKey::new(data_class) })
+    }
+}
+
+impl RotationArguments {
+    fn is_given(&self) -> bool {
+        self.rotation_days.is_some() || self.max_wraps.is_some()
+    }
+
+    /// The rotation with what was given in the place of what was.
+    fn over(&self, was: Rotation) -> Rotation {
+        Rotation {
+            period_days: self.rotation_days.map_or(was.period_days, |days| Some(days).filter(|days| *days > 0)),
+            max_wraps: self.max_wraps.unwrap_or(was.max_wraps),
+        }
     }
 }
 
 impl Update {
+    async fn run(&self, client: &Client) -> Result<KeyChanged, Failure> {
+        let mut request = self.request()?;
+        if self.rotation.is_given() {
+            // Both are replaced together; whoever changes one in between is not overwritten.
+            let now = client.key(&self.key).await?.key;
+            request.rotation = Some(self.rotation.over(now.rotation));
+            request.expected_revision = request.expected_revision.or(Some(now.revision));
+        }
+        Ok(client.update_key(&self.key, &request).await?)
+    }
+
     fn request(&self) -> Result<UpdateKey, Failure> {
         let tags = (self.no_tags || !self.tags.is_empty()).then(|| parse::tags(&self.tags)).transpose()?;
         let aliases = (self.no_aliases || !self.aliases.is_empty()).then(|| self.aliases.clone());
-        if self.description.is_none() && tags.is_none() && aliases.is_none() && self.owner.is_none() {
-            return Err(Failure::Usage("nothing to change: give --description, --tag, --alias or --owner".to_owned()));
+        let rotation = self.rotation.is_given();
+        if self.description.is_none() && tags.is_none() && aliases.is_none() && self.owner.is_none() && !rotation {
+            let detail =
+                "nothing to change: give --description, --tag, --alias, --owner, --rotation-days or --max-wraps";
+            return Err(Failure::Usage(detail.to_owned()));
         }
         Ok(UpdateKey {
             description: self.description.clone(),
             tags,
             aliases,
             owner: self.owner.clone(),
+            rotation: None,
             expected_revision: self.expected_revision,
         })
     }
@@ -235,6 +299,12 @@ fn show(key: &Key) -> String {
         ("origin", key.origin.to_string()),
         ("state", key.state.to_string()),
         ("reason", text(key.reason.as_ref())),
+        (
+            "deletion due",
+            text(key.deletion.filter(|_| key.destroyed_at.is_none()).map(|deletion| time(deletion.due_at))),
+        ),
+        ("destroyed", text(key.destroyed_at.map(time))),
+        ("rotation", rotation(key)),
         ("primary version", key.primary_version.to_string()),
         ("created", time(key.created_at)),
         ("revision", key.revision.to_string()),
@@ -244,6 +314,15 @@ fn show(key: &Key) -> String {
         [number, version.state.to_string(), time(version.created_at), text(version.reason.as_ref())]
     });
     format!("{head}\n{}", table(["version", "state", "created", "reason"], versions))
+}
+
+fn rotation(key: &Key) -> String {
+    let wraps = format!("before {} wraps", key.rotation.max_wraps);
+    match (key.rotation.period_days, key.rotates_at) {
+        (Some(days), Some(at)) => format!("every {days} days, next {}; {wraps}", time(at)),
+        (Some(days), None) => format!("every {days} days; {wraps}"),
+        (None, _) => wraps,
+    }
 }
 
 fn aliases(key: &Key) -> String {

@@ -11,6 +11,7 @@ mod data_key;
 mod failure;
 mod files;
 mod key;
+mod key_deletion;
 mod output;
 mod page;
 mod parse;

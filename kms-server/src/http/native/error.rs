@@ -213,6 +213,7 @@ const fn code(error: &Error) -> Code {
             Refusal::HsmUnavailable => Code::HsmUnavailable,
             Refusal::StoreUnavailable => Code::StoreUnavailable,
             Refusal::Overloaded => Code::Overloaded,
+            Refusal::RotationPending => Code::RotationPending,
         },
         Error::OutcomeUnknown(_) => Code::OutcomeUnknown,
         Error::Internal(_) => Code::Internal,

@@ -10,6 +10,7 @@ use kms_client::{
             Algorithm, CreateKey, Key, KeyAnswer, KeyChanged, KeyList, KeyQuery, Purpose, UpdateKey, Version,
             WithReason,
         },
+        lifecycle::{Deletion, Rotation},
         name::KeyName,
         tags::Tags,
     },
@@ -47,7 +48,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 /// An empty object: what a change without parameters takes.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 /// Creates a key and its first version.
 #[utoipa::path(
@@ -103,13 +104,14 @@ async fn describe_key(mut exchange: Exchange) -> Result<Response, Failure> {
 )]
 async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
-    let UpdateKey { description, tags, aliases, owner, expected_revision } = exchange.json().await?;
+    let UpdateKey { description, tags, aliases, owner, rotation, expected_revision } = exchange.json().await?;
     let operation = Operation::UpdateKey {
         key,
         description: incoming_option(description.as_ref())?,
         owner: owner.as_ref().map(owner_in).transpose()?,
         tags: tags.as_ref().map(tags_in).transpose()?,
         aliases: aliases.map(|aliases| aliases.iter().map(incoming).collect()).transpose()?,
+        rotation: rotation.map(rotation_in).transpose()?,
     };
     let changed = exchange.change(operation, expected(expected_revision)).await?;
     answer(&exchange, changed)
@@ -188,11 +190,11 @@ async fn revoke_key_version(mut exchange: Exchange) -> Result<Response, Failure>
     answer(&exchange, changed)
 }
 
-async fn named(exchange: &mut Exchange) -> Result<KeyId, Error> {
+pub(super) async fn named(exchange: &mut Exchange) -> Result<KeyId, Error> {
     key_id(&exchange.path("key").await?, &exchange.snapshot().state)
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+pub(super) fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
     exchange.answer(changed, key_changed)
 }
 
@@ -212,7 +214,12 @@ fn new_key(request: &CreateKey) -> Result<NewKey, Error> {
         data_class: incoming(&request.data_class)?,
         region: incoming_option(request.region.as_ref())?,
         environment: request.environment.into(),
+        rotation: rotation_in(request.rotation)?,
     })
+}
+
+fn rotation_in(rotation: Rotation) -> Result<model::Rotation, Error> {
+    model::Rotation::new(rotation.period_days, rotation.max_wraps)
 }
 
 fn filter(query: &KeyQuery) -> Result<KeyFilter, Error> {
@@ -257,6 +264,14 @@ fn view(key: &model::Key) -> Result<Key, Error> {
         origin: key.origin.into(),
         state: key.state.into(),
         reason: outgoing_option(key.reason.as_ref())?,
+        rotation: Rotation { period_days: key.rotation.period_days(), max_wraps: key.rotation.max_wraps() },
+        rotates_at: key.rotates_at(),
+        deletion: key.deletion.as_ref().map(|deletion| Deletion {
+            scheduled_at: deletion.scheduled_at,
+            waiting_days: deletion.waiting_days,
+            due_at: deletion.due_at(),
+        }),
+        destroyed_at: key.destroyed_at,
         primary_version: key.primary_version,
         versions: key.versions.iter().map(version).collect::<Result<_, _>>()?,
         created_at: key.created_at,

@@ -16,6 +16,7 @@ mod data_keys;
 mod document;
 mod error;
 mod exchange;
+mod key_deletion;
 mod keys;
 mod names;
 mod operation;
@@ -76,6 +77,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(openapi_document))
         .routes(routes!(whoami::whoami))
         .merge(keys::routes())
+        .merge(key_deletion::routes())
         .merge(data_keys::routes())
         .merge(principals::routes())
         .merge(bindings::routes())

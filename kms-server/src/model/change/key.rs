@@ -6,8 +6,8 @@ use kms_client::id::{KeyId, KeyVersion};
 
 use super::{Applying, NewKeyVersion, Operation};
 use crate::model::{
-    Algorithm, Alias, Error, Key, KeyEvent, KeyState, KeyVersionRecord, Origin, Owner, Purpose, Reason, Refusal, Row,
-    VersionState,
+    Algorithm, Alias, Deletion, Error, Key, KeyEvent, KeyState, KeyVersionRecord, Origin, Owner, Purpose, Reason,
+    Refusal, Row, VersionState, WAITING_DAYS,
 };
 
 const MAX_ALIASES: usize = 32;
@@ -17,7 +17,7 @@ impl Applying<'_> {
         let key = match operation {
             Operation::CreateKey { .. } => self.create_key(operation)?,
             Operation::UpdateKey { key, .. } => self.update_key(self.existing_key(*key)?, operation)?,
-            Operation::RotateKey { key, version, material } => {
+            Operation::RotateKey { key, version, material, .. } => {
                 self.rotate(self.existing_key(*key)?, *version, material)?
             }
             Operation::EnableKey { key } => self.key_event(*key, KeyEvent::Enable, None)?,
@@ -26,6 +26,11 @@ impl Applying<'_> {
             Operation::RevokeKeyVersion { key, version, reason } => {
                 Self::revoke_version(self.existing_key(*key)?, *version, reason)?
             }
+            Operation::ScheduleKeyDeletion { key, waiting_days, reason } => {
+                self.schedule_deletion(*key, *waiting_days, reason)?
+            }
+            Operation::CancelKeyDeletion { key } => self.cancel_deletion(*key)?,
+            Operation::DestroyKey { key } => self.destroy(*key)?,
             _ => return Ok(Vec::new()),
         };
         Ok(vec![Row::Key(Arc::new(Key { revision: self.revision, ..key }))])
@@ -48,6 +53,7 @@ impl Applying<'_> {
             region,
             environment,
             key_store,
+            rotation,
             material,
         } = operation
         else {
@@ -73,6 +79,9 @@ impl Applying<'_> {
             origin: Origin::Hsm,
             state: KeyState::Enabled,
             reason: None,
+            rotation: *rotation,
+            deletion: None,
+            destroyed_at: None,
             primary_version: KeyVersion::FIRST,
             versions: vec![self.new_version(KeyVersion::FIRST, material)],
             created_at: self.now,
@@ -81,7 +90,7 @@ impl Applying<'_> {
     }
 
     fn update_key(&self, mut key: Key, operation: &Operation) -> Result<Key, Error> {
-        let Operation::UpdateKey { description, owner, tags, aliases, .. } = operation else {
+        let Operation::UpdateKey { description, owner, tags, aliases, rotation, .. } = operation else {
             return Err(Error::invalid("not an update"));
         };
         if key.state == KeyState::Destroyed {
@@ -96,6 +105,9 @@ impl Applying<'_> {
         }
         if let Some(tags) = tags {
             key.tags = tags.clone();
+        }
+        if let Some(rotation) = rotation {
+            key.rotation = *rotation;
         }
         if let Some(aliases) = aliases {
             let aliases = self.checked_aliases(key.id, aliases)?;
@@ -126,6 +138,40 @@ impl Applying<'_> {
         let mut key = self.existing_key(id)?;
         key.state = key.state.transition(event)?;
         key.reason = reason.cloned();
+        // A revocation ends the wait: what was compromised may be needed as evidence, and is scheduled anew if not.
+        key.deletion = None;
+        Ok(key)
+    }
+
+    fn schedule_deletion(&self, id: KeyId, waiting_days: u16, reason: &Reason) -> Result<Key, Error> {
+        if !WAITING_DAYS.contains(&waiting_days) {
+            let (least, most) = (WAITING_DAYS.start(), WAITING_DAYS.end());
+            return Err(Error::invalid(format!("`waiting_days` is {least} to {most}")));
+        }
+        let revoked = self.existing_key(id)?.state == KeyState::Revoked;
+        let key = self.key_event(id, KeyEvent::ScheduleDeletion, Some(reason))?;
+        let deletion = Deletion { scheduled_at: self.now, scheduled: self.revision, waiting_days, revoked };
+        Ok(Key { deletion: Some(deletion), ..key })
+    }
+
+    fn cancel_deletion(&self, id: KeyId) -> Result<Key, Error> {
+        let key = self.existing_key(id)?;
+        let revoked = key.deletion.as_ref().is_some_and(|deletion| deletion.revoked);
+        let reason = key.reason.filter(|_| revoked);
+        self.key_event(id, KeyEvent::CancelDeletion { revoked }, reason.as_ref())
+    }
+
+    /// Whether the time was really waited is for whoever proposes this to know; that it is over is checked here too.
+    fn destroy(&self, id: KeyId) -> Result<Key, Error> {
+        let mut key = self.existing_key(id)?;
+        key.state = key.state.transition(KeyEvent::Destroy)?;
+        if key.deletion.as_ref().is_none_or(|deletion| deletion.due_at() > self.now) {
+            return Err(Error::conflict(Refusal::InvalidState, "the waiting period is not over"));
+        }
+        for version in &mut key.versions {
+            version.state = VersionState::Destroyed;
+        }
+        key.destroyed_at = Some(self.now);
         Ok(key)
     }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     Action, Alias, ControlState, CredentialMatch, DataClass, Environment, Error, Installation, JwksSource, Name, Owner,
-    Period, Reason, Refusal, Region, Revision, Role, Row, Scope, Tags, Target, Text,
+    Period, Reason, Refusal, Region, Revision, Role, Rotation, RotationCause, Row, Scope, Tags, Target, Text,
 };
 
 /// A control change.
@@ -58,6 +58,7 @@ pub enum Operation {
         region: Region,
         environment: Environment,
         key_store: Name,
+        rotation: Rotation,
         material: NewKeyVersion,
     },
     UpdateKey {
@@ -66,10 +67,12 @@ pub enum Operation {
         owner: Option<Owner>,
         tags: Option<Tags>,
         aliases: Option<Vec<Alias>>,
+        rotation: Option<Rotation>,
     },
     RotateKey {
         key: KeyId,
         version: KeyVersion,
+        cause: RotationCause,
         material: NewKeyVersion,
     },
     EnableKey {
@@ -87,6 +90,18 @@ pub enum Operation {
         key: KeyId,
         version: KeyVersion,
         reason: Reason,
+    },
+    ScheduleKeyDeletion {
+        key: KeyId,
+        waiting_days: u16,
+        reason: Reason,
+    },
+    CancelKeyDeletion {
+        key: KeyId,
+    },
+    /// Gives a key's material up for ever; only the server itself does, when the waiting period is over.
+    DestroyKey {
+        key: KeyId,
     },
 
     CreatePrincipal {
@@ -234,7 +249,10 @@ impl Operation {
             | Self::EnableKey { .. }
             | Self::DisableKey { .. }
             | Self::RevokeKey { .. }
-            | Self::RevokeKeyVersion { .. } => applying.key(self),
+            | Self::RevokeKeyVersion { .. }
+            | Self::ScheduleKeyDeletion { .. }
+            | Self::CancelKeyDeletion { .. }
+            | Self::DestroyKey { .. } => applying.key(self),
             Self::CreatePrincipal { .. }
             | Self::UpdatePrincipal { .. }
             | Self::SuspendPrincipal { .. }
@@ -262,6 +280,9 @@ impl Operation {
             Self::DisableKey { .. } => Action::DisableKey,
             Self::RevokeKey { .. } => Action::RevokeKey,
             Self::RevokeKeyVersion { .. } => Action::RevokeKeyVersion,
+            Self::ScheduleKeyDeletion { .. } => Action::ScheduleKeyDeletion,
+            Self::CancelKeyDeletion { .. } => Action::CancelKeyDeletion,
+            Self::DestroyKey { .. } => Action::DestroyKey,
             Self::CreatePrincipal { .. } => Action::CreatePrincipal,
             Self::UpdatePrincipal { .. } => Action::UpdatePrincipal,
             Self::SuspendPrincipal { .. } => Action::SuspendPrincipal,
@@ -295,7 +316,10 @@ impl Operation {
             | Self::EnableKey { key }
             | Self::DisableKey { key, .. }
             | Self::RevokeKey { key, .. }
-            | Self::RevokeKeyVersion { key, .. } => Target::Key(*key),
+            | Self::RevokeKeyVersion { key, .. }
+            | Self::ScheduleKeyDeletion { key, .. }
+            | Self::CancelKeyDeletion { key }
+            | Self::DestroyKey { key } => Target::Key(*key),
             Self::UpdatePrincipal { principal, .. }
             | Self::SuspendPrincipal { principal, .. }
             | Self::ReinstatePrincipal { principal, .. }
@@ -334,7 +358,7 @@ impl Applying<'_> {
         if self.state.installation().is_some() {
             return Err(Error::conflict(Refusal::AlreadyExists, "the installation exists already"));
         }
-        let installation = Installation { id, solo, created_at: self.now, revision: self.revision };
+        let installation = Installation { id, solo, created_at: self.now, accepted_at: None, revision: self.revision };
         let mut rows = vec![Row::Installation(installation.into())];
         let mut state = self.state.clone();
         for operation in operations {
@@ -350,10 +374,12 @@ impl Applying<'_> {
         Ok(rows)
     }
 
-    /// The installation begins anew at this revision, as far as leftovers in the token go.
+    /// The installation begins anew at this revision, as far as leftovers in the token, counts of wraps and waiting
+    /// periods go.
     fn accept(&self) -> Result<Vec<Row>, Error> {
         let installation = self.state.installation().ok_or(Error::NotFound("installation"))?;
-        let accepted = Installation { revision: self.revision, ..Installation::clone(installation) };
+        let accepted =
+            Installation { accepted_at: Some(self.now), revision: self.revision, ..Installation::clone(installation) };
         Ok(vec![Row::Installation(accepted.into())])
     }
 

@@ -129,7 +129,11 @@ impl Targets {
             | Action::EnableKey
             | Action::DisableKey
             | Action::RevokeKey
-            | Action::RevokeKeyVersion => Target::Key(self.key),
+            | Action::RevokeKeyVersion
+            | Action::ScheduleKeyDeletion
+            | Action::CancelKeyDeletion
+            | Action::DestroyKey
+            | Action::DescribeKeyUsage => Target::Key(self.key),
             action if action.is_data() && action != Action::Random => Target::Key(self.key),
             _ => Target::Installation,
         }
@@ -227,7 +231,8 @@ fn every_action_has_the_guards_of_its_kind() {
         let needed: &[&str] = match action {
             Action::Random | Action::ListKeys | Action::ListRoles | Action::WhoAmI => &[],
             Action::Initialise | Action::AcceptDatabase => &["guard.host"],
-            Action::DescribeKey => &["guard.environment.administer"],
+            Action::DestroyKey => &["guard.server"],
+            Action::DescribeKey | Action::DescribeKeyUsage => &["guard.environment.administer"],
             action if action.is_data() => &["guard.separation_of_duties.use", "guard.environment.use", "guard.region"],
             _ if key => &["guard.separation_of_duties.administer", "guard.environment.administer"],
             _ => &["guard.environment.installation"],

@@ -14,8 +14,8 @@ use crate::{
     cluster::Snapshot,
     model::{
         Action, Algorithm, Binding, ClientCa, ControlState, Credential, CredentialMatch, Environment, Issuer,
-        JwksSource, Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision, Role, Row, Scope,
-        Tags, Target, Text, TrustState,
+        JwksSource, Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision, Role, Rotation, Row,
+        Scope, Tags, Target, Text, TrustState,
     },
 };
 
@@ -135,6 +135,9 @@ impl World {
             origin: Origin::Hsm,
             state: KeyState::Enabled,
             reason: None,
+            rotation: Rotation::default(),
+            deletion: None,
+            destroyed_at: None,
             primary_version: KeyVersion::FIRST,
             versions: Vec::new(),
             created_at: NOW,
