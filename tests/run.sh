@@ -23,6 +23,7 @@ usage: tests/run.sh                       everything: format, lints, tests on bo
        tests/run.sh test [nextest's]      the tests only, e.g. `tests/run.sh test unwrap`
        tests/run.sh bench [--quick] [--postgres] [--json FILE]
                                           raw HSM decryption against unwrap and generate over HTTPS
+       tests/run.sh crash [--kills N]     kill -9 at random moments under load, on both databases: is anything lost?
 
 A PostgreSQL to use instead of a temporary one goes into KEYWARD_TEST_POSTGRES (postgres://...): its user makes databases.
 USAGE
@@ -32,7 +33,7 @@ main() {
     local suite=${1:-all}
     (($# == 0)) || shift
     case $suite in
-    all | test | bench) ;;
+    all | test | bench | crash) ;;
     -h | --help | help)
         usage
         return
@@ -70,6 +71,7 @@ suite_all() {
     step 'doctests' cargo test --workspace --doc --locked
     if passed_step 'binaries'; then
         nextest
+        live_step 'kills' own_tokens "$target/debug/crash" --kills 20
     fi
     verdict
 }
@@ -93,6 +95,16 @@ suite_bench() {
     cd "$called_from"
     run "$bench" "$@"
 }
+
+suite_crash() {
+    step 'binaries' cargo build --workspace --bins
+    passed_step 'binaries' || exit 1
+    start_services
+    run own_tokens "$target/debug/crash" "$@"
+}
+
+# own_tokens PROGRAM ARGUMENTS...: with a SoftHSM folder of its own.
+own_tokens() { tests/scripts/own-tokens.sh "$@"; }
 
 start_services() {
     start_softhsm
