@@ -281,7 +281,9 @@ mod tests {
 
     #[test]
     fn destroyed_is_final() {
-        for event in [KeyEvent::Enable, KeyEvent::Disable, KeyEvent::Revoke] {
+        let cancel = KeyEvent::CancelDeletion { revoked: false };
+        let schedule = KeyEvent::ScheduleDeletion;
+        for event in [KeyEvent::Enable, KeyEvent::Disable, KeyEvent::Revoke, schedule, cancel, KeyEvent::Destroy] {
             assert_eq!(KeyState::Destroyed.transition(event).unwrap_err().code(), "invalid_state");
         }
     }

@@ -11,6 +11,8 @@ mod clock;
 mod error;
 mod installation;
 mod key;
+#[cfg(test)]
+mod key_machine;
 mod lifecycle;
 mod name;
 mod principal;
