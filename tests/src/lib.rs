@@ -8,6 +8,7 @@ mod identities;
 mod kms;
 mod people;
 mod process;
+mod proxy;
 mod sql;
 
 pub use self::{
@@ -18,6 +19,7 @@ pub use self::{
     kms::{StoppedKms, TestKms, softhsm_module},
     people::{Founders, Newcomer, Trust},
     process::{Ended, Process, SIGKILL, host_command, program, run},
+    proxy::{Lost, Proxy, Transaction},
     sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
 };
 

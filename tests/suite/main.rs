@@ -5,6 +5,7 @@ mod callers;
 mod cli;
 mod concurrency;
 mod crash;
+mod database_faults;
 mod errors;
 mod gate;
 mod key_lifecycle;
