@@ -24,7 +24,7 @@ const ADMINISTRATORS: u64 = 2;
 /// At most so many answers before a kill.
 const ANSWERS: u64 = 800;
 
-/// Random numbers that can be had again (SplitMix64).
+/// Random numbers that can be had again (`SplitMix64`).
 #[derive(Debug)]
 pub(crate) struct Chance {
     seed: u64,
