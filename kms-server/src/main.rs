@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -17,11 +19,17 @@ use kms_server::{
     dev, host,
     init::{Administrator, Founding, FoundingIssuer, NamedFile},
     model::{Clock as _, Reason, SystemClock},
-    serve::{self, Server},
+    serve::{self, Server, Unfit},
     store::Store,
     telemetry::{self, LogFormat, LogSection},
 };
+use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code of a server that left because a call to the HSM did not return: `EX_TEMPFAIL` of sysexits.h. A restart may
+/// help; any other failure's is 1.
+const HSM_STUCK: u8 = 75;
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -129,7 +137,10 @@ fn main() -> ExitCode {
                 eprintln!("  because {cause}");
                 source = cause.source();
             }
-            ExitCode::FAILURE
+            match failure.downcast_ref() {
+                Some(Unfit::HsmStuck) => ExitCode::from(HSM_STUCK),
+                Some(Unfit::Task(_)) | None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -210,16 +221,30 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
             file.display()
         );
     }
-    let failed = tokio::select! {
+    let unfit = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        name = server.failed() => Some(name),
+        unfit = server.failed() => Some(unfit),
     };
-    server.stop().await;
-    match failed {
-        None => Ok(()),
-        Some(name) => Err(format!("stopped because the task `{name}` ended").into()),
+    if unfit == Some(Unfit::HsmStuck) {
+        leave_by_force()?;
     }
+    server.stop().await;
+    match unfit {
+        None => Ok(()),
+        Some(unfit) => Err(unfit.into()),
+    }
+}
+
+/// Ends the process after a while, whatever else is under way: a thread that hangs in the HSM's module may hold a lock that
+/// the module wants at the process's end.
+fn leave_by_force() -> Result<(), Failure> {
+    thread::Builder::new().name("leave".to_owned()).spawn(|| {
+        thread::sleep(LEAVE_WITHIN);
+        // No core: there are keys in it.
+        let _killed = raise(Signal::SIGKILL);
+    })?;
+    Ok(())
 }
 
 fn init(config: &Config, arguments: InitArguments) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, sync::OnceLock};
 
-use hsm::{Hsm, ObjectId};
+use hsm::{Hsm, ObjectId, Uptime};
 use kms_client::id::NodeId;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -82,6 +82,20 @@ pub struct Server {
     cluster: Arc<Cluster<Policies>>,
     audit: Audit,
     store: Store,
+    hsm: Hsm,
+}
+
+/// Why a server that ran is no longer fit to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// A task ended that was to run for as long as the server.
+    #[error("the task `{0}` ended")]
+    Task(&'static str),
+    /// A call to the token does not return; another process may reach it.
+    #[error(
+        "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled;          see to the HSM and its connection, and start the server again"
+    )]
+    HsmStuck,
 }
 
 impl Foundation {
@@ -90,8 +104,8 @@ impl Foundation {
     /// # Errors
     ///
     /// [`ServeError`].
-    pub async fn open(config: &Config) -> Result<Self, ServeError> {
-        let (store, hsm) = open(config).await?;
+    pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, ServeError> {
+        let (store, hsm) = open(config, clock).await?;
         let roots = store.read().await?.roots().await?.ok_or(ServeError::NotInitialised)?;
         Self::with_roots(store, hsm, roots).await
     }
@@ -156,8 +170,9 @@ impl Foundation {
 /// # Errors
 ///
 /// [`ServeError`].
-pub async fn open(config: &Config) -> Result<(Store, Hsm), ServeError> {
-    let settings = config.key_store.settings()?;
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Store, Hsm), ServeError> {
+    let clock = Arc::clone(clock);
+    let settings = hsm::Settings { uptime: Uptime::new(move || clock.boot()), ..config.key_store.settings()? };
     make_folders(config)?;
     let store = Store::open(&config.database.database()?).await?;
     store.claim().await?;
@@ -188,7 +203,7 @@ impl Server {
     ///
     /// [`ServeError`]; nothing then runs.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: PrometheusHandle) -> Result<Self, ServeError> {
-        let foundation = Foundation::open(config).await?;
+        let foundation = Foundation::open(config, &clock).await?;
         let (edge, core) = (Supervisor::default(), Supervisor::default());
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&clock), core.clone()));
         let node = NodeId::new(Ids.fresh(clock.now()));
@@ -215,7 +230,7 @@ impl Server {
             cluster: Arc::clone(&cluster),
             gate,
             store: store.clone(),
-            hsm,
+            hsm: hsm.clone(),
             clock,
             ids: Ids,
             supervisor: core.clone(),
@@ -241,6 +256,7 @@ impl Server {
             cluster,
             audit,
             store,
+            hsm,
         };
         let routes = native::routes(state);
         edge.run(
@@ -256,11 +272,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Resolves with the name of a task whose end makes the server unfit.
-    pub async fn failed(&self) -> &'static str {
+    /// Resolves with what makes the server unfit.
+    pub async fn failed(&self) -> Unfit {
         tokio::select! {
-            name = self.edge.failed() => name,
-            name = self.core.failed() => name,
+            name = self.edge.failed() => Unfit::Task(name),
+            name = self.core.failed() => Unfit::Task(name),
+            () = self.hsm.given_up() => Unfit::HsmStuck,
         }
     }
 

@@ -9,4 +9,7 @@ mkdir "$folder/tokens"
 export SOFTHSM2_CONF=$folder/softhsm2.conf
 printf '%s\n' "directories.tokendir = $folder/tokens" 'objectstore.backend = file' 'log.level = ERROR' \
     'slots.removable = false' >"$SOFTHSM2_CONF"
+# For the tests that load SoftHSM through `tests/pkcs11-faults`.
+mkdir "$folder/faults"
+export KEYWARD_PKCS11_FAULTS=$folder/faults KEYWARD_PKCS11_MODULE=$KEYWARD_TEST_SOFTHSM_MODULE
 exec "$@"

@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::{Backend, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
+use crate::{Backend, Faults, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
 
 /// A running server and all that belongs to it.
 pub struct TestKms {
@@ -56,10 +56,26 @@ impl TestKms {
         more: &str,
         besides: impl FnOnce(Trust) -> Vec<Operation>,
     ) -> Self {
+        Self::start_on(softhsm_module(), backend, solo, more, besides).await
+    }
+
+    /// A fresh installation on a token that fails and hangs as the test says.
+    pub async fn start_with_faults(backend: Backend) -> (Self, Faults) {
+        let faults = Faults::new();
+        (Self::start_on(Faults::module(), backend, false, "", |_| Vec::new()).await, faults)
+    }
+
+    async fn start_on(
+        module: PathBuf,
+        backend: Backend,
+        solo: bool,
+        more: &str,
+        besides: impl FnOnce(Trust) -> Vec<Operation>,
+    ) -> Self {
         let folder = TempDir::new_in(scratch()).unwrap();
         let identities = Identities::new();
         let clock = Arc::new(TestClock::default());
-        let config = write_config(folder.path(), backend, &identities, more).await;
+        let config = write_config(folder.path(), &module, backend, &identities, more).await;
         make_token(&config).await;
         let (trust, mut operations) = operations(&identities, &clock);
         operations.extend(besides(trust));
@@ -151,7 +167,7 @@ impl StoppedKms {
     pub async fn unmade(backend: Backend) -> Self {
         let folder = TempDir::new_in(scratch()).unwrap();
         let identities = Identities::new();
-        let config = write_config(folder.path(), backend, &identities, "").await;
+        let config = write_config(folder.path(), &softhsm_module(), backend, &identities, "").await;
         Self { clock: Arc::default(), identities, config, folder }
     }
 
@@ -206,12 +222,17 @@ fn metrics() -> PrometheusHandle {
     HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
 }
 
-async fn write_config(folder: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
+async fn write_config(
+    folder: &Path,
+    module: &Path,
+    backend: Backend,
+    identities: &Identities,
+    more: &str,
+) -> Config {
     let server = identities.server();
     std::fs::write(folder.join("server.pem"), server.certificate).unwrap();
     std::fs::write(folder.join("server.key"), server.key).unwrap();
     std::fs::write(folder.join("pin"), "48151623").unwrap();
-    let module = softhsm_module();
     let label = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..24]);
     let text = format!(
         "region = \"eu-test-1\"\n\

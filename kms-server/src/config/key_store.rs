@@ -4,9 +4,10 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use hsm::{ProfileName, Settings};
+use hsm::{ProfileName, Settings, Uptime};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -36,6 +37,12 @@ pub struct KeyStoreSection {
     /// Requests that may wait for the token.
     #[serde(default = "default_queue")]
     pub queue: usize,
+    /// How long a call to the token may last before those who wait for it are told that it does not answer.
+    #[serde(default = "default_call_timeout")]
+    pub call_timeout_seconds: u64,
+    /// How long a call may last before the server leaves, since it cannot be cancelled.
+    #[serde(default = "default_stuck_limit")]
+    pub stuck_limit_seconds: u64,
 }
 
 impl KeyStoreSection {
@@ -51,6 +58,9 @@ impl KeyStoreSection {
             pin: self.pin()?,
             profile: self.profile,
             queue: self.queue,
+            call_timeout: Duration::from_secs(self.call_timeout_seconds),
+            stuck_limit: Duration::from_secs(self.stuck_limit_seconds),
+            uptime: Uptime::default(),
         })
     }
 
@@ -85,6 +95,16 @@ impl KeyStoreSection {
         self.name.parse()
     }
 
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.call_timeout_seconds == 0 || self.stuck_limit_seconds < self.call_timeout_seconds {
+            return Err(ConfigError::Section {
+                section: "key_store",
+                detail: "`call_timeout_seconds` is at least 1, and `stuck_limit_seconds` at least as much".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve(&mut self, folder: &Path) {
         for path in [&mut self.pin_file, &mut self.softhsm_conf].into_iter().flatten() {
             *path = folder.join(&*path);
@@ -102,4 +122,12 @@ const fn default_profile() -> ProfileName {
 
 const fn default_queue() -> usize {
     1024
+}
+
+const fn default_call_timeout() -> u64 {
+    5
+}
+
+const fn default_stuck_limit() -> u64 {
+    30
 }

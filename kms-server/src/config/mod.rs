@@ -108,6 +108,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
+        self.key_store.check()?;
         if let Some(database) = &self.database.sqlite
             && database.parent() == self.anchor.file.parent()
         {

@@ -16,9 +16,9 @@ mod usable_key;
 mod whoami;
 mod wrap;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use hsm::Hsm;
+use hsm::{Hsm, ObjectId};
 use kms_client::{
     format::context::EncryptionContext,
     id::{DataKeyId, KeyId, KeyVersion},
@@ -52,6 +52,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Service {
     inner: Arc<Parts>,
+    /// Objects of changes that failed, which the HSM would not give up then.
+    unmade: Arc<Mutex<Vec<ObjectId>>>,
 }
 
 /// What the service is made of.
@@ -101,7 +103,7 @@ impl Service {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(parts) }
+        Self { inner: Arc::new(parts), unmade: Arc::default() }
     }
 
     /// Control state in force.
