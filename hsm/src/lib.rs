@@ -32,7 +32,7 @@ use crate::worker::{Queued, Reply, Request, Threads};
 
 pub use crate::error::Error;
 pub use crate::gcm::{Decrypt, Encrypt, TAG_LEN};
-pub use crate::module::initialise_token;
+pub use crate::module::{check_module, initialise_token};
 pub use crate::object::{Canary, Nonce, ObjectClass, ObjectId, ObjectInfo, ParseObjectIdError};
 pub use crate::profile::ProfileName;
 pub use crate::secret::Secret;

@@ -18,7 +18,11 @@ use kms_server::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Mutex,
+};
 
 use crate::{Backend, Faults, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
 
@@ -104,6 +108,27 @@ impl TestKms {
     /// The address of an API path.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.server.api)
+    }
+
+    /// What the operators' address answers: the status, and the head and body as they came.
+    pub async fn operations(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.server.operations).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    }
+
+    /// Waits until `/readyz` says this.
+    pub async fn until_ready(&self, ready: bool) -> String {
+        loop {
+            let (status, answer) = self.operations("/readyz").await;
+            if (status == 200) == ready {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A client that shows this founder's token.

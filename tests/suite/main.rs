@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod errors;
 mod gate;
+mod hsm_faults;
 mod limits;
 mod line;
 mod no_record;

@@ -1,10 +1,13 @@
 //! What a node must know before it can read the database: where it listens, its own TLS key, its database, token and
 //! limits. Everything that decides access is control state and not here. One TOML file; unknown fields are refused.
 
+mod check;
 mod database;
 mod key_store;
 mod limits;
 mod listen;
+mod permissions;
+mod problem;
 
 use std::{
     fs, io,
@@ -18,6 +21,8 @@ pub use self::{
     key_store::KeyStoreSection,
     limits::LimitsSection,
     listen::{ListenSection, TlsSection},
+    permissions::{Shared, permissions},
+    problem::{Problem, Severity},
 };
 use crate::{model::Region, telemetry::LogSection};
 
@@ -89,12 +94,24 @@ impl Config {
     ///
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let config = Self::parse(path)?;
+        config.check().map_err(|error| ConfigError::Invalid { path: path.to_owned(), detail: error.to_string() })?;
+        Ok(config)
+    }
+
+    /// Reads the file without asking whether its parts fit together, for those who want to hear of everything at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read or understood.
+    pub fn parse(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
-        let invalid = |detail| ConfigError::Invalid { path: path.to_owned(), detail };
-        let mut config: Self = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        config.resolve(folder);
-        config.check().map_err(|error| invalid(error.to_string()))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.split('\n').count());
+            let detail = format!("line {line}: {}", error.message().replace('\n', " "));
+            ConfigError::Invalid { path: path.to_owned(), detail }
+        })?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
     }
 
@@ -109,6 +126,10 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
         self.key_store.check()?;
+        self.check_places()
+    }
+
+    fn check_places(&self) -> Result<(), ConfigError> {
         if let Some(database) = &self.database.sqlite
             && database.parent() == self.anchor.file.parent()
         {

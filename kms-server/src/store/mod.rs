@@ -62,6 +62,20 @@ pub enum Database {
     },
 }
 
+impl Database {
+    /// Whether it can be understood, without opening it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`].
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite { .. } => Ok(()),
+            Self::Postgres { url, .. } => Postgres::check_url(url),
+        }
+    }
+}
+
 /// An open database. Clones share its connections, and on SQLite the lock on its file.
 #[derive(Debug, Clone)]
 pub enum Store {
