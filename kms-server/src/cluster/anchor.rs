@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{model::Revision, store::Tx};
 
-const TOKEN_LABEL: &str = "keyward-anchor";
+/// What the anchor is called in the token.
+pub const TOKEN_LABEL: &str = "keyward-anchor";
 /// After how many revisions the token's copy is renewed even if no key was made.
 const TOKEN_EVERY: u64 = 64;
 

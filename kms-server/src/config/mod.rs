@@ -87,6 +87,19 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "see that the file is there and that the server's user may read it",
+            Self::Invalid { .. } | Self::Section { .. } => {
+                "mend it; `kms-server check-config --config FILE` says everything that is wrong"
+            }
+        }
+    }
+}
+
 impl Config {
     /// Reads the file. Relative paths in it are relative to its folder.
     ///

@@ -13,6 +13,7 @@ mod control_changes;
 mod control_head;
 mod control_rows;
 mod error;
+mod examine;
 mod hsm_objects;
 mod hsm_roots;
 mod lock;
@@ -35,6 +36,7 @@ pub use self::{
     control_head::Head,
     control_rows::StoredRow,
     error::{CommitError, Error},
+    examine::{Examined, ExaminedKind, Schema},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
     lock::SqliteLock,

@@ -53,6 +53,10 @@ impl Postgres {
         parse(url).map(drop)
     }
 
+    pub(super) fn migrations() -> &'static Migrator {
+        &MIGRATIONS
+    }
+
     pub(super) async fn migrate(&self) -> Result<(), Error> {
         if !self.writable {
             return Err(Error::ReadOnly);
