@@ -238,7 +238,7 @@ fn check_config(path: &Path) -> Result<ExitCode, Failure> {
     let config = Config::parse(path)?;
     let problems = config.problems(SystemClock.now());
     for problem in &problems {
-        println!("{problem}");
+        eprintln!("{problem}");
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Ok(ExitCode::FAILURE);

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 folder=$(mktemp -d "$KEYWARD_TEST_SOFTHSM/XXXXXXXX")
-mkdir "$folder/tokens"
+mkdir -m 0700 "$folder/tokens"
 # The module reads this variable once, before a test could set it.
 export SOFTHSM2_CONF=$folder/softhsm2.conf
 printf '%s\n' "directories.tokendir = $folder/tokens" 'objectstore.backend = file' 'log.level = ERROR' \

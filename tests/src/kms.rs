@@ -1,6 +1,9 @@
 //! A server in the test's own process: everything real, on free ports, in a folder that goes with the test.
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -256,8 +259,8 @@ async fn write_config(
 ) -> Config {
     let server = identities.server();
     std::fs::write(folder.join("server.pem"), server.certificate).unwrap();
-    std::fs::write(folder.join("server.key"), server.key).unwrap();
-    std::fs::write(folder.join("pin"), "48151623").unwrap();
+    write_secret(&folder.join("server.key"), &server.key);
+    write_secret(&folder.join("pin"), "48151623");
     let label = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..24]);
     let text = format!(
         "region = \"eu-test-1\"\n\
@@ -273,6 +276,12 @@ async fn write_config(
     let file = folder.join("kms.toml");
     std::fs::write(&file, text).unwrap();
     Config::read(&file).unwrap()
+}
+
+/// A file for its owner's eyes only.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 async fn make_token(config: &Config) {

@@ -120,8 +120,11 @@ impl Config {
     pub fn parse(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.split('\n').count());
-            let detail = format!("line {line}: {}", error.message().replace('\n', " "));
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let number = before.split('\n').count();
+            // No secret can stand there: all of them are in files of their own.
+            let line = text.lines().nth(number - 1).unwrap_or_default().trim();
+            let detail = format!("line {number} `{line}`: {}", error.message().replace('\n', " "));
             ConfigError::Invalid { path: path.to_owned(), detail }
         })?;
         config.resolve(path.parent().unwrap_or(Path::new(".")));
