@@ -77,7 +77,9 @@ pub enum Error {
     NoFreeSlot,
 
     /// The token refused the PIN. It is not tried again, since tokens lock after a few failures.
-    #[error("the token refused the PIN; it is not tried again before a restart, since tokens lock after a few failures")]
+    #[error(
+        "the token refused the PIN; it is not tried again before a restart, since tokens lock after a few failures"
+    )]
     PinIncorrect,
 
     /// The token has locked the PIN; its security officer has to set a new one.

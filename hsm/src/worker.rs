@@ -214,20 +214,17 @@ impl Request {
     /// Whether nobody waits for the answer any more. What was not begun for them is not begun.
     fn is_abandoned(&self) -> bool {
         match self {
-            Self::Encrypt(_, reply) => reply.is_closed(),
-            Self::Decrypt(_, reply) => reply.is_closed(),
+            Self::Encrypt(_, reply) | Self::Sign(_, _, reply) => reply.is_closed(),
+            Self::Decrypt(_, reply) | Self::Random(_, reply) => reply.is_closed(),
             Self::EncryptBatch(_, reply) => reply.is_closed(),
             Self::DecryptBatch(_, reply) => reply.is_closed(),
-            Self::Random(_, reply) => reply.is_closed(),
             Self::CreateKey(_, _, reply) => reply.is_closed(),
-            Self::LoadKey(_, _, reply) => reply.is_closed(),
+            Self::LoadKey(_, _, reply) | Self::WriteData(_, _, reply) => reply.is_closed(),
             Self::LoadKeys(_, reply) => reply.is_closed(),
             Self::DestroyKey(_, reply) => reply.is_closed(),
             Self::CreateSigningKey(_, _, _, reply) => reply.is_closed(),
-            Self::Sign(_, _, reply) => reply.is_closed(),
             Self::Objects(reply) => reply.is_closed(),
             Self::ReadData(_, reply) => reply.is_closed(),
-            Self::WriteData(_, _, reply) => reply.is_closed(),
         }
     }
 }

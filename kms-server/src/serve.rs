@@ -109,7 +109,9 @@ impl ServeError {
             Self::Hsm(error) => return hsm_advice(error),
             Self::OtherToken(_) => "see [key_store]: name the token that the installation was made with",
             Self::Listen { .. } => "stop what listens there, or name another address in [listen]",
-            Self::Folder { .. } => "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write",
+            Self::Folder { .. } => {
+                "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write"
+            }
             Self::Secrets(_) => "see to the database and the token; `kms-server doctor --config FILE` looks at both",
             Self::Load(_) | Self::Policy(_) | Self::Audit(_) | Self::Model(_) | Self::NotInitialised => return None,
         })
@@ -149,7 +151,9 @@ const fn hsm_advice(error: &hsm::Error) -> Option<&'static str> {
             "see `[key_store] token_label`, and for SoftHSM `softhsm_conf` or SOFTHSM2_CONF"
         }
         hsm::Error::Module { .. } => "see `[key_store] module`",
-        hsm::Error::Stuck | hsm::Error::TimedOut | hsm::Error::Unavailable { .. } => "see to the HSM and its connection",
+        hsm::Error::Stuck | hsm::Error::TimedOut | hsm::Error::Unavailable { .. } => {
+            "see to the HSM and its connection"
+        }
         _ => return None,
     })
 }

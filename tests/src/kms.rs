@@ -250,13 +250,7 @@ fn metrics() -> PrometheusHandle {
     HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
 }
 
-async fn write_config(
-    folder: &Path,
-    module: &Path,
-    backend: Backend,
-    identities: &Identities,
-    more: &str,
-) -> Config {
+async fn write_config(folder: &Path, module: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
     let server = identities.server();
     std::fs::write(folder.join("server.pem"), server.certificate).unwrap();
     write_secret(&folder.join("server.key"), &server.key);

@@ -220,6 +220,31 @@ async fn a_lost_token_is_found_again_while_nobody_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cut_needs_no_hsm() {
+    let (kms, mut faults, storage, wrapped) = installation().await;
+    let ada = kms.client("ada");
+    let key = KeyName::Alias("records".parse().unwrap());
+    // More changes than the token's own memory of them is ever behind, while it fails and while it hangs.
+    faults.fail("*", rv::DEVICE_REMOVED);
+    assert_eq!(unwrap(&storage, &wrapped).await, Err(Code::HsmUnavailable));
+    for _ in 0..35 {
+        ada.disable_key(&key, "cut".parse().unwrap()).await.unwrap();
+        ada.enable_key(&key).await.unwrap();
+    }
+    faults.clear();
+    kms.clock.advance(LONGEST_PAUSE);
+    kms.until_ready(true).await;
+    faults.block("*");
+    ada.disable_key(&key, "cut".parse().unwrap()).await.unwrap();
+    faults.blocked().await;
+    faults.clear();
+    faults.release();
+    assert_eq!(unwrap(&storage, &wrapped).await, Err(Code::KeyDisabled));
+    ada.enable_key(&key).await.unwrap();
+    kms.restart().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_tag_and_a_fault_are_told_apart() {
     let (kms, mut faults, storage, wrapped) = installation().await;
     let forged = UnwrapDataKey { context: from(json!({ "object": "another" })), ..wrapped.clone() };

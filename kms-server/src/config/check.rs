@@ -50,7 +50,9 @@ impl Config {
             Ok(chain) => chain.first(),
             Err(error) => {
                 let what = format!("it cannot be read as a certificate chain in PEM: {error}");
-                problems.push(Problem::error(CERTIFICATE, what, "name the server's chain, leaf first").in_file(certificate));
+                problems.push(
+                    Problem::error(CERTIFICATE, what, "name the server's chain, leaf first").in_file(certificate),
+                );
                 None
             }
         };
@@ -205,7 +207,11 @@ fn validity(leaf: &CertificateDer<'_>, now: Timestamp) -> Option<Problem> {
     let (from, until) = (moment(leaf.validity.not_before.timestamp()), moment(leaf.validity.not_after.timestamp()));
     let soon = now.checked_add(24.hours() * SOON_DAYS).unwrap_or(now);
     if now < from {
-        return Some(Problem::error(FIELD, format!("it is valid only from {from} on"), "check it, and the host's clock"));
+        return Some(Problem::error(
+            FIELD,
+            format!("it is valid only from {from} on"),
+            "check it, and the host's clock",
+        ));
     }
     if until <= now {
         return Some(Problem::error(FIELD, format!("it expired on {until}"), "have it renewed"));

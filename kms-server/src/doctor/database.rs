@@ -70,7 +70,11 @@ fn sqlite(journal_mode: &str, integrity: &str, report: &mut Report) {
         report.ok("database.journal_mode", "WAL; the server syncs each commit (`synchronous=FULL`)");
     } else {
         let detail = format!("the journal mode is `{journal_mode}`, not `wal`: somebody else has changed it");
-        report.warning("database.journal_mode", detail, "let nothing but the server write the file; it sets WAL at its start");
+        report.warning(
+            "database.journal_mode",
+            detail,
+            "let nothing but the server write the file; it sets WAL at its start",
+        );
     }
     if integrity == "ok" {
         report.ok("database.integrity", "`PRAGMA quick_check` finds nothing");

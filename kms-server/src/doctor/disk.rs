@@ -29,17 +29,23 @@ fn free(check: &'static str, file: &Path, report: &mut Report) {
     let folder = existing(file);
     match statvfs(folder) {
         Ok(disk) => {
-            let free = u64::from(disk.blocks_available()).saturating_mul(disk.fragment_size());
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
             let detail = format!("{} MiB are free", free >> 20);
             if free < TOO_LITTLE {
-                report.error(check, detail, "make room: without it nothing can be recorded, and what is not recorded is refused");
+                report.error(
+                    check,
+                    detail,
+                    "make room: without it nothing can be recorded, and what is not recorded is refused",
+                );
             } else if free < LITTLE {
                 report.warning(check, detail, "make room");
             } else {
                 report.ok(check, detail);
             }
         }
-        Err(error) => report.error(check, format!("it cannot be asked: {}", error.desc()), "see that the folder is there"),
+        Err(error) => {
+            report.error(check, format!("it cannot be asked: {}", error.desc()), "see that the folder is there");
+        }
     }
     report.of(folder.display());
 }

@@ -41,7 +41,8 @@ pub(super) async fn look(config: &Config, clock: Arc<dyn Clock>, store: Option<&
         }
     };
     let own = own_objects(&hsm, &roots, report).await;
-    let state = if own { control_state(config, Arc::clone(&clock), store, &hsm, roots.clone(), report).await } else { None };
+    let state =
+        if own { control_state(config, Arc::clone(&clock), store, &hsm, roots.clone(), report).await } else { None };
     if let Some(state) = &state {
         versions(&hsm, state, report).await;
     }
@@ -205,7 +206,11 @@ async fn versions(hsm: &Hsm, state: &ControlState, report: &mut Report) {
         match result {
             Ok(()) => good += 1,
             Err(error) => {
-                report.error(CHECK, error.to_string(), format!("what this version wrapped cannot be opened: {RESTORE}"));
+                report.error(
+                    CHECK,
+                    error.to_string(),
+                    format!("what this version wrapped cannot be opened: {RESTORE}"),
+                );
                 report.of(named.get(&object).map_or_else(|| object.to_string(), |(name, _)| name.clone()));
             }
         }
@@ -277,7 +282,10 @@ fn unfinished(rows: &[HsmObject], now: Timestamp, report: &mut Report) {
                 "the server takes it back at its next start",
             ),
             HsmObjectState::Abandoned => (
-                format!("an object for {} version {} was given up when an older database was accepted", row.key, row.version),
+                format!(
+                    "an object for {} version {} was given up when an older database was accepted",
+                    row.key, row.version
+                ),
                 "it may be a key of the copy that was lost; destroy it by the HSM's own tools once you know",
             ),
             HsmObjectState::Creating | HsmObjectState::Live => continue,

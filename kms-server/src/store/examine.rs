@@ -62,9 +62,10 @@ impl Store {
             Self::Sqlite(_) => {
                 Ok(Examined { schema: self.schema(Sqlite::migrations()).await?, kind: self.examine_sqlite().await? })
             }
-            Self::Postgres(_) => {
-                Ok(Examined { schema: self.schema(Postgres::migrations()).await?, kind: self.examine_postgres().await? })
-            }
+            Self::Postgres(_) => Ok(Examined {
+                schema: self.schema(Postgres::migrations()).await?,
+                kind: self.examine_postgres().await?,
+            }),
         }
     }
 

@@ -127,6 +127,10 @@ impl Postgres {
 }
 
 fn parse(url: &SecretString) -> Result<PgConnectOptions, Error> {
+    // The library takes any scheme, and fills in what is missing.
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
+        return Err(Error::InvalidUrl);
+    }
     let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| Error::InvalidUrl)?;
     Ok(options.application_name("keyward").disable_statement_logging())
 }

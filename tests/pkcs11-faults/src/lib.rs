@@ -29,7 +29,7 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
         return CKR_ARGUMENTS_BAD;
     }
     let Some(real) = real() else { return CKR_GENERAL_ERROR };
-    let ours = OURS.get_or_init(|| with_faults(*real));
+    let ours = OURS.get_or_init(|| with_faults(real));
     // SAFETY: checked above; the caller only reads what it points to.
     unsafe { *list = std::ptr::from_ref(ours).cast_mut() };
     CKR_OK
@@ -125,7 +125,7 @@ operations! {
     C_Sign;
 }
 
-fn with_faults(real: CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
+fn with_faults(real: &CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
     CK_FUNCTION_LIST {
         C_GetFunctionList: Some(C_GetFunctionList),
         C_GetSlotList: Some(C_GetSlotList),
@@ -146,6 +146,6 @@ fn with_faults(real: CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
         C_Sign: Some(C_Sign),
         C_GenerateKey: Some(C_GenerateKey),
         C_GenerateRandom: Some(C_GenerateRandom),
-        ..real
+        ..*real
     }
 }
