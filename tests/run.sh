@@ -66,7 +66,7 @@ suite_all() {
     step 'bans, licences, sources' cargo deny --workspace --locked check --hide-inclusion-graph bans licenses sources
     step 'documents' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
     step 'fuzz targets' cargo check --locked --manifest-path kms-client/fuzz/Cargo.toml --target-dir "$target/fuzz"
-    step 'binaries' cargo build --workspace --bins --locked
+    step 'binaries' cargo build --workspace --locked
     start_services
     step 'doctests' cargo test --workspace --doc --locked
     if passed_step 'binaries'; then
@@ -79,7 +79,7 @@ suite_all() {
 # For developers: `tests/run.sh test NAME` while working on NAME.
 suite_test() {
     need_nextest
-    step 'binaries' cargo build --workspace --bins
+    step 'binaries' cargo build --workspace
     passed_step 'binaries' || exit 1
     start_services
     nextest "$@"

@@ -48,6 +48,9 @@ fn measure(time: Duration, callers: usize) -> Result<()> {
         pin,
         profile: ProfileName::Softhsm,
         queue: 2 * callers,
+        call_timeout: Duration::from_secs(5),
+        stuck_limit: Duration::from_secs(30),
+        uptime: hsm::Uptime::default(),
     };
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -77,11 +77,13 @@ pub enum Error {
     NoFreeSlot,
 
     /// The token refused the PIN. It is not tried again, since tokens lock after a few failures.
-    #[error("the token refused the PIN")]
+    #[error(
+        "the token refused the PIN; it is not tried again before a restart, since tokens lock after a few failures"
+    )]
     PinIncorrect,
 
     /// The token has locked the PIN; its security officer has to set a new one.
-    #[error("the token has locked the PIN")]
+    #[error("the token has locked the PIN; its security officer has to set a new one")]
     PinLocked,
 
     /// The token does not accept this PIN as a new one (length or characters), has none set yet, or says it expired.
@@ -107,6 +109,18 @@ pub enum Error {
     /// The queue to the token is full; the request was not begun and may be repeated later.
     #[error("the token's queue is full")]
     Busy,
+
+    /// The token did not answer in time. Whether the request took effect is not known.
+    #[error("the token did not answer in time")]
+    TimedOut,
+
+    /// A call to the token does not return, and holds up all others. Nothing was begun, unless the request is that call.
+    #[error("a call to the token does not return")]
+    Stuck,
+
+    /// The token was lost and it is not yet time to look for it again; nothing was begun.
+    #[error("the token was lost and is being looked for")]
+    Lost,
 
     /// The threads that serve the token have ended.
     #[error("the token is closed")]
@@ -154,6 +168,35 @@ impl Error {
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::TokenNotFound { .. })
             || matches!(self, Self::Unavailable { code, .. } if code == "CKR_GENERAL_ERROR")
+    }
+}
+
+/// How a token refused the PIN. What is tried after that only brings it closer to locking.
+#[derive(Clone, Debug)]
+pub(crate) enum PinRefusal {
+    Incorrect,
+    Locked,
+    Unacceptable(String),
+}
+
+impl PinRefusal {
+    /// Whether this error is one.
+    pub(crate) fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::PinIncorrect => Some(Self::Incorrect),
+            Error::PinLocked => Some(Self::Locked),
+            Error::PinUnacceptable { code } => Some(Self::Unacceptable(code.clone())),
+            _ => None,
+        }
+    }
+
+    /// The same error again.
+    pub(crate) fn error(&self) -> Error {
+        match self {
+            Self::Incorrect => Error::PinIncorrect,
+            Self::Locked => Error::PinLocked,
+            Self::Unacceptable(code) => Error::PinUnacceptable { code: code.clone() },
+        }
     }
 }
 

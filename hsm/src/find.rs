@@ -41,7 +41,7 @@ impl Token {
         // First, because opening a session puts the handles in doubt.
         self.session()?;
         match self.keys.state(id) {
-            Some(State::Verified(handle, _)) => Ok(handle),
+            Some(State::Verified(handle)) => Ok(handle),
             Some(State::Found(handle)) => self.verify(id, handle),
             Some(State::Unknown) => {
                 let handle = self.find_again(id)?;
@@ -64,7 +64,7 @@ impl Token {
                 self.prove_signing_key(id, handle, public)?;
             }
         }
-        self.keys.set(id, State::verified(handle));
+        self.keys.set(id, State::Verified(handle));
         Ok(handle)
     }
 
@@ -128,7 +128,7 @@ impl Token {
                 self.keys.set(id, found.map_or(State::Gone, State::Found));
             }
             return match self.keys.state(id) {
-                Some(State::Found(handle) | State::Verified(handle, _)) => Ok(handle),
+                Some(State::Found(handle) | State::Verified(handle)) => Ok(handle),
                 Some(State::Gone | State::Unknown) | None => Err(Error::KeyNotFound(id)),
             };
         }

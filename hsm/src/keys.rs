@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
 
 use cryptoki::object::ObjectHandle;
 
@@ -34,22 +33,10 @@ pub(crate) enum State {
     Unknown,
     /// Found, to be verified before it is used.
     Found(ObjectHandle),
-    /// Found and verified, last at this time.
-    Verified(ObjectHandle, Instant),
+    /// Found and verified.
+    Verified(ObjectHandle),
     /// Looked for and not there. Not looked for again until it is loaded again or the session is new.
     Gone,
-}
-
-impl State {
-    /// Verified just now.
-    pub(crate) fn verified(handle: ObjectHandle) -> Self {
-        Self::Verified(handle, now())
-    }
-
-    /// Whether a canary was good so short a time ago that it need not be asked again.
-    pub(crate) fn is_fresh(self) -> bool {
-        matches!(self, Self::Verified(_, checked) if now().duration_since(checked) < TRUST)
-    }
 }
 
 impl Keys {
@@ -59,6 +46,11 @@ impl Keys {
 
     pub(crate) fn proof(&self, id: ObjectId) -> Option<Proof> {
         self.read().get(&id).map(|key| key.proof.clone())
+    }
+
+    /// Some key that was loaded, to try a session with.
+    pub(crate) fn any(&self) -> Option<ObjectId> {
+        self.read().keys().next().copied()
     }
 
     pub(crate) fn insert(&self, id: ObjectId, proof: Proof, state: State) {
@@ -87,7 +79,7 @@ impl Keys {
     pub(crate) fn doubt_all(&self) {
         for key in self.write().values_mut() {
             key.state = match key.state {
-                State::Verified(handle, _) | State::Found(handle) => State::Found(handle),
+                State::Verified(handle) | State::Found(handle) => State::Found(handle),
                 State::Unknown | State::Gone => State::Unknown,
             };
         }
@@ -107,12 +99,3 @@ impl Keys {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// The monotonic clock is not injected: it decides nothing but how often a canary is asked.
-#[expect(clippy::disallowed_methods, reason = "only limits how often a canary is run")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// How long a good canary is believed.
-const TRUST: Duration = Duration::from_millis(100);

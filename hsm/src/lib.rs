@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attributes;
+mod backoff;
 mod data;
 mod error;
 mod find;
@@ -16,43 +17,50 @@ mod self_test;
 mod session;
 mod signing;
 pub mod softhsm;
+mod watch;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::oneshot;
 
 use crate::keys::{Keys, Proof};
-use crate::worker::{Reply, Request, Threads};
+use crate::watch::Watch;
+use crate::worker::{Queued, Reply, Request, Threads};
 
 pub use crate::error::Error;
 pub use crate::gcm::{Decrypt, Encrypt, TAG_LEN};
-pub use crate::module::initialise_token;
+pub use crate::module::{check_module, initialise_token};
 pub use crate::object::{Canary, Nonce, ObjectClass, ObjectId, ObjectInfo, ParseObjectIdError};
 pub use crate::profile::ProfileName;
 pub use crate::secret::Secret;
 pub use crate::session::{Settings, Status};
 pub use crate::signing::{PublicKey, SignatureAlgorithm};
+pub use crate::watch::Uptime;
 
 /// A token that is open and logged in. Cheap to clone; the token is closed when the last clone is dropped, after the
 /// requests that wait (dropping blocks for that, at most five seconds).
 ///
-/// Every method that asks the token can answer [`Error::Busy`] (the queue is full, nothing was begun), [`Error::Closed`] and
-/// [`Error::Unavailable`] (a fault of the token, after which the next request opens a new session), and after a fault
-/// whatever [`Hsm::open`] can answer. Their own errors are named at each.
+/// Every method that asks the token can answer [`Error::Busy`] (the queue is full, nothing was begun), [`Error::Closed`],
+/// [`Error::Unavailable`] (a fault of the token, after which the next request opens a new session), [`Error::Lost`] (that
+/// failed and is tried again later), [`Error::Stuck`] (a call does not return), and after a fault whatever [`Hsm::open`] can
+/// answer. Encryptions, decryptions and random bytes can answer [`Error::TimedOut`]; the others wait for as long as the token
+/// is at work on them or on what came before. Their own errors are named at each.
 ///
-/// A future that is dropped does not take its request back: a key may be created or destroyed all the same. Encryptions and
-/// decryptions that nobody waits for are skipped.
+/// A request whose future is dropped before it was begun is not begun; one that was begun runs to its end. A key that was
+/// created and that nobody hears of any more is destroyed again. What is decrypted too late is wiped.
 #[derive(Clone, Debug)]
 pub struct Hsm(Arc<Inner>);
 
 // INVARIANT: `queue` stands before `threads`, so that it is dropped first: its end is what ends the threads.
 #[derive(Debug)]
 struct Inner {
-    queue: Sender<Request>,
+    queue: Sender<Queued>,
     #[expect(dead_code, reason = "waits for the threads when dropped")]
     threads: Threads,
+    watch: Arc<Watch>,
     keys: Arc<Keys>,
     status: Arc<Mutex<Status>>,
 }
@@ -66,7 +74,7 @@ impl Hsm {
     /// [`Error::Module`], [`Error::TokenNotFound`], [`Error::AmbiguousToken`], [`Error::PinIncorrect`] and
     /// [`Error::PinLocked`] (never retried), [`Error::PinUnacceptable`] (no user PIN set), [`Error::SelfTest`],
     /// [`Error::Attribute`] (the self-test's key reads back otherwise), [`Error::Unavailable`] after some retries,
-    /// [`Error::Thread`].
+    /// [`Error::Stuck`] (a call did not return in time; its thread is left behind), [`Error::Thread`].
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let keys = Arc::new(Keys::default());
         let status = Arc::new(Mutex::new(Status {
@@ -75,10 +83,12 @@ impl Hsm {
             model: String::new(),
             profile: settings.profile,
             usable: false,
+            stuck: false,
             last_error: None,
         }));
-        let (queue, threads) = worker::start(&Arc::new(settings), &keys, &status)?;
-        Ok(Self(Arc::new(Inner { queue, threads, keys, status })))
+        let watch = Arc::new(Watch::new(&settings, &status));
+        let (queue, threads) = worker::start(&Arc::new(settings), &keys, &status, &watch)?;
+        Ok(Self(Arc::new(Inner { queue, threads, watch, keys, status })))
     }
 
     /// Creates an AES-256 key on the token, reads its attributes back, and loads it. `label` is for people. Keep the canary.
@@ -129,7 +139,7 @@ impl Hsm {
         aad: Vec<u8>,
         plaintext: Secret,
     ) -> Result<Vec<u8>, Error> {
-        self.ask(|reply| Request::Encrypt(Encrypt { key, nonce, aad, plaintext }, reply)).await
+        self.ask_in_time(|reply| Request::Encrypt(Encrypt { key, nonce, aad, plaintext }, reply)).await
     }
 
     /// Decrypts what [`Hsm::encrypt`] made: ciphertext and 16-byte tag.
@@ -145,7 +155,7 @@ impl Hsm {
         aad: Vec<u8>,
         ciphertext: Vec<u8>,
     ) -> Result<Secret, Error> {
-        self.ask(|reply| Request::Decrypt(Decrypt { key, nonce, aad, ciphertext }, reply)).await
+        self.ask_in_time(|reply| Request::Decrypt(Decrypt { key, nonce, aad, ciphertext }, reply)).await
     }
 
     /// Encrypts many, as one request in the queue. The result of each is what [`Hsm::encrypt`] answers, in the order given;
@@ -155,7 +165,7 @@ impl Hsm {
     ///
     /// Only for the batch as a whole; see [`Hsm`].
     pub async fn encrypt_batch(&self, items: Vec<Encrypt>) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
-        self.ask(|reply| Request::EncryptBatch(items, reply)).await
+        self.ask_in_time(|reply| Request::EncryptBatch(items, reply)).await
     }
 
     /// Decrypts many, as one request in the queue. The result of each is what [`Hsm::decrypt`] answers, in the order given;
@@ -165,7 +175,7 @@ impl Hsm {
     ///
     /// Only for the batch as a whole; see [`Hsm`].
     pub async fn decrypt_batch(&self, items: Vec<Decrypt>) -> Result<Vec<Result<Secret, Error>>, Error> {
-        self.ask(|reply| Request::DecryptBatch(items, reply)).await
+        self.ask_in_time(|reply| Request::DecryptBatch(items, reply)).await
     }
 
     /// `len` random bytes, unpredictable if either the token's generator or the system's is good.
@@ -174,7 +184,7 @@ impl Hsm {
     ///
     /// [`Error::Random`] if the system's generator fails.
     pub async fn random(&self, len: usize) -> Result<Secret, Error> {
-        let mut bytes = self.ask(|reply| Request::Random(len, reply)).await?;
+        let mut bytes = self.ask_in_time(|reply| Request::Random(len, reply)).await?;
         random::mix(&mut bytes)?;
         Ok(bytes)
     }
@@ -228,7 +238,7 @@ impl Hsm {
     ///
     /// [`Error::KeyNotFound`] if no signing key of this id was loaded or it is gone.
     pub async fn sign(&self, id: ObjectId, message: Vec<u8>) -> Result<Vec<u8>, Error> {
-        self.ask(|reply| Request::Sign(id, message, reply)).await
+        self.ask_in_time(|reply| Request::Sign(id, message, reply)).await
     }
 
     /// Every object on the token that the user sees, ours or not. Slow on a token of many.
@@ -264,12 +274,43 @@ impl Hsm {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Resolves when a call to the token has lasted past [`Settings::stuck_limit`]. It cannot be cancelled, so only another
+    /// process will reach the token again.
+    pub async fn given_up(&self) {
+        self.0.watch.hopeless().await;
+    }
+
+    /// Asks for what may take long where there is much of it: it waits while the token is at work.
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
+        self.send(request, |_| None).await
+    }
+
+    /// Asks for what takes no longer than a call may.
+    async fn ask_in_time<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
+        self.send(request, |asked| Some(self.0.watch.deadline(asked))).await
+    }
+
+    async fn send<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+        deadline: impl FnOnce(Duration) -> Option<Duration>,
+    ) -> Result<T, Error> {
+        let watch = &self.0.watch;
+        if watch.is_stuck() {
+            return Err(Error::Stuck);
+        }
         let (reply, answer) = oneshot::channel();
-        self.0.queue.try_send(request(reply)).map_err(|error| match error {
+        let asked = watch.now();
+        let queued = Queued { asked, request: request(reply) };
+        self.0.queue.try_send(queued).map_err(|error| match error {
             TrySendError::Full(_) => Error::Busy,
             TrySendError::Disconnected(_) => Error::Closed,
         })?;
-        answer.await.map_err(|_| Error::Closed)?
+        // Whoever gives up drops the receiving end, so that a late answer is never delivered, and wiped where it arrives.
+        tokio::select! {
+            biased;
+            answered = answer => answered.map_err(|_| Error::Closed)?,
+            () = watch.given_up(deadline(asked)) => Err(watch.error()),
+        }
     }
 }

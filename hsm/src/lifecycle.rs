@@ -30,7 +30,7 @@ impl Token {
             Ok(canary)
         });
         let canary = made.inspect_err(|_| self.undo(id, handle))?;
-        self.keys.insert(id, Proof::Canary(canary.clone()), State::verified(handle));
+        self.keys.insert(id, Proof::Canary(canary.clone()), State::Verified(handle));
         Ok(canary)
     }
 
@@ -101,6 +101,14 @@ impl Token {
     pub(crate) fn refuse_existing(&mut self, id: ObjectId) -> Result<(), Error> {
         let template = [Attribute::Token(true), Attribute::Id(id.as_bytes().to_vec())];
         if self.find(&template)?.is_empty() { Ok(()) } else { Err(Error::KeyExists(id)) }
+    }
+
+    /// Destroys a key that was just made and that nobody heard of: whoever asked for it has been told that it failed.
+    pub(crate) fn take_back(&mut self, id: ObjectId) {
+        match self.destroy_key(id) {
+            Ok(_) => tracing::info!(object.id = %id, "took back a key that was made too late"),
+            Err(error) => error!(object.id = %id, %error, "a key that was made too late is left on the token"),
+        }
     }
 
     /// Destroys what this call has just made.

@@ -57,6 +57,16 @@ pub fn initialise_token(module: &Path, label: &str, so_pin: &SecretString, pin: 
     set
 }
 
+/// Loads a module and looks whether it is one of PKCS#11, without calling it.
+///
+/// # Errors
+///
+/// [`Error::Module`].
+pub fn check_module(path: &Path) -> Result<(), Error> {
+    let path = canonical(path)?;
+    Pkcs11::new(&path).map(drop).map_err(|source| Error::Module { path, source: source.into() })
+}
+
 /// The module at this path, in use as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Claim {

@@ -96,7 +96,7 @@ impl Token {
         });
         self.undo(id, public_handle);
         let public = made.inspect_err(|_| self.undo(id, handle))?;
-        self.keys.insert(id, Proof::Public(public.clone()), State::verified(handle));
+        self.keys.insert(id, Proof::Public(public.clone()), State::Verified(handle));
         Ok(public)
     }
 

@@ -31,7 +31,7 @@ pub async fn initialise(
     solo: bool,
     operations: Vec<Operation>,
 ) -> Result<Receipt, ServeError> {
-    let (store, hsm) = serve::open(config).await?;
+    let (store, hsm) = serve::open(config, &clock).await?;
     let kept = store.read().await?.roots().await?;
     let roots = if let Some(roots) = kept {
         roots
@@ -57,7 +57,7 @@ pub async fn initialise(
 ///
 /// [`ServeError`]; `invalid_state` if it is not older.
 pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Reason) -> Result<Receipt, ServeError> {
-    let foundation = Foundation::open(config).await?;
+    let foundation = Foundation::open(config, &clock).await?;
     let host = Host::open(config, clock, foundation, false).await?;
     let remembered = host.cluster.remembered().await?;
     if !host.cluster.is_older().await? {

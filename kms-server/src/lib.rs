@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod config;
 pub mod crash;
 pub mod dev;
+pub mod doctor;
 pub mod gate;
 pub mod host;
 pub mod http;

@@ -7,21 +7,30 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use kms_server::{
     audit,
-    authn::ClientCertificates,
-    config::Config,
-    dev, host,
+    config::{Config, ConfigError, Severity},
+    dev,
+    doctor::{self, Level},
+    host,
     init::{Administrator, Founding, FoundingIssuer, NamedFile},
     model::{Clock as _, Reason, SystemClock},
-    serve::{self, Server},
+    serve::{self, ServeError, Server, Unfit},
     store::Store,
     telemetry::{self, LogFormat, LogSection},
 };
+use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code of a server that left because a call to the HSM did not return: `EX_TEMPFAIL` of sysexits.h. A restart may
+/// help; any other failure's is 1.
+const HSM_STUCK: u8 = 75;
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -51,11 +60,21 @@ enum Subcommands {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Read the configuration and say what is wrong with it.
+    /// Say everything that is wrong with the configuration and the files that it names. Opens neither database nor token.
     CheckConfig {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Look at token, keys, database, anchors, files, certificate and disks, and say what to do. Reads only; the server may
+    /// run. Exit code: 0 nothing, 1 warnings, 2 errors, 3 it could not look.
+    Doctor {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// A table for people, or JSON for machines.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
     },
     /// Accept a database that is older than what this host or the token remembers. It is recorded.
     AcceptDatabase {
@@ -72,6 +91,13 @@ enum Subcommands {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+}
+
+/// How something is shown.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,26 +147,45 @@ struct InitArguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
-            eprintln!("kms-server: {failure}");
-            let mut source = failure.source();
-            while let Some(cause) = source {
-                eprintln!("  because {cause}");
-                source = cause.source();
+            eprintln!("kms-server: {}", line(&*failure));
+            match failure.downcast_ref() {
+                Some(Unfit::HsmStuck) => ExitCode::from(HSM_STUCK),
+                Some(Unfit::Task(_)) | None => ExitCode::FAILURE,
             }
-            ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Subcommands) -> Result<(), Failure> {
+/// What happened, why, and what to do, in one line.
+fn line(failure: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut text = failure.to_string();
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        let why = cause.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        source = cause.source();
+    }
+    let advice = match failure.downcast_ref::<ServeError>() {
+        Some(error) => error.advice(),
+        None => failure.downcast_ref::<ConfigError>().map(ConfigError::advice),
+    };
+    if let Some(advice) = advice {
+        text = format!("{text}; {advice}");
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn run(command: Subcommands) -> Result<ExitCode, Failure> {
     let clock = Arc::new(SystemClock);
     match command {
         Subcommands::Serve { config } => {
             let config = configured(&config)?;
             telemetry::log(&config.log);
-            block_on(serve(&config, None))?
+            block_on(serve(&config, None))??;
         }
         Subcommands::Dev(arguments) => {
             let DevArguments { data_dir, fresh, listen, operations } = arguments;
@@ -156,12 +201,12 @@ fn run(command: Subcommands) -> Result<(), Failure> {
             block_on(async {
                 let installation = dev::Installation::open(&options, prepared, clock).await?;
                 serve(&installation.config.clone(), Some(installation)).await
-            })?
+            })??;
         }
         Subcommands::Init(arguments) => {
             let config = configured(&arguments.config)?;
             telemetry::log(&LogSection { filter: "warn".to_owned(), ..config.log.clone() });
-            init(&config, *arguments)
+            init(&config, *arguments)?;
         }
         Subcommands::Migrate { config } => {
             let config = Config::read(&config)?;
@@ -170,28 +215,58 @@ fn run(command: Subcommands) -> Result<(), Failure> {
                 store.migrate().await?;
                 println!("the database is up to date");
                 Ok::<_, Failure>(())
-            })?
+            })??;
         }
-        Subcommands::CheckConfig { config } => {
-            let config = Config::read(&config)?;
-            config.key_store.settings()?;
-            config.key_store.name()?;
-            config.database.database()?;
-            config.tls.server_config(Arc::<ClientCertificates>::default())?;
-            println!("the configuration is good");
-            Ok(())
-        }
+        Subcommands::CheckConfig { config } => return check_config(&config),
+        Subcommands::Doctor { config, output } => return Ok(doctor(&config, output)),
         Subcommands::AcceptDatabase { config, reason } => {
             let config = configured(&config)?;
             telemetry::log(&LogSection { filter: "warn".to_owned(), ..config.log.clone() });
             let reason: Reason = reason.parse()?;
             let receipt = block_on(host::accept_database(&config, clock, reason))??;
             println!("the database is accepted; the newest revision is {}", receipt.revision);
-            Ok(())
         }
         Subcommands::VerifyAudit { config } => {
             let config = Config::read(&config)?;
-            block_on(verify_audit(&config))?
+            block_on(verify_audit(&config))??;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_config(path: &Path) -> Result<ExitCode, Failure> {
+    let config = Config::parse(path)?;
+    let problems = config.problems(SystemClock.now());
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("the configuration is good");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn doctor(path: &Path, output: Output) -> ExitCode {
+    let examined = (|| {
+        let config = Config::parse(path)?;
+        if let Some(softhsm_conf) = &config.key_store.softhsm_conf {
+            with_softhsm(softhsm_conf)?;
+        }
+        let report = block_on(doctor::examine(path, &config, Arc::new(SystemClock)))?;
+        match output {
+            Output::Table => println!("{report}"),
+            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        }
+        Ok::<_, Failure>(report.result())
+    })();
+    match examined {
+        Ok(Level::Ok) => ExitCode::SUCCESS,
+        Ok(Level::Warning) => ExitCode::from(1),
+        Ok(Level::Error) => ExitCode::from(2),
+        Err(failure) => {
+            eprintln!("kms-server: {}", line(&*failure));
+            ExitCode::from(3)
         }
     }
 }
@@ -210,16 +285,30 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
             file.display()
         );
     }
-    let failed = tokio::select! {
+    let unfit = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        name = server.failed() => Some(name),
+        unfit = server.failed() => Some(unfit),
     };
-    server.stop().await;
-    match failed {
-        None => Ok(()),
-        Some(name) => Err(format!("stopped because the task `{name}` ended").into()),
+    if unfit == Some(Unfit::HsmStuck) {
+        leave_by_force()?;
     }
+    server.stop().await;
+    match unfit {
+        None => Ok(()),
+        Some(unfit) => Err(unfit.into()),
+    }
+}
+
+/// Ends the process after a while, whatever else is under way: a thread that hangs in the HSM's module may hold a lock that
+/// the module wants at the process's end.
+fn leave_by_force() -> Result<(), Failure> {
+    thread::Builder::new().name("leave".to_owned()).spawn(|| {
+        thread::sleep(LEAVE_WITHIN);
+        // No core: there are keys in it.
+        let _killed = raise(Signal::SIGKILL);
+    })?;
+    Ok(())
 }
 
 fn init(config: &Config, arguments: InitArguments) -> Result<(), Failure> {

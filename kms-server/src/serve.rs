@@ -2,14 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, sync::OnceLock};
 
-use hsm::{Hsm, ObjectId};
+use hsm::{Hsm, ObjectId, Uptime};
 use kms_client::id::NodeId;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::{
     audit::Audit,
-    authn::Authenticator,
+    authn::{Authenticator, ClientCertificates},
     cluster::{self, Anchor, AnchorFile, AnchorToken, AuditHead, Cluster, RowKey, SecretLabel, SystemSecrets},
     config::{Config, ConfigError},
     gate::{ContextKey, Gate},
@@ -82,6 +82,80 @@ pub struct Server {
     cluster: Arc<Cluster<Policies>>,
     audit: Audit,
     store: Store,
+    hsm: Hsm,
+}
+
+/// Why a server that ran is no longer fit to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// A task ended that was to run for as long as the server.
+    #[error("the task `{0}` ended")]
+    Task(&'static str),
+    /// A call to the token does not return; another process may reach it.
+    #[error(
+        "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled;          see to the HSM and its connection, and start the server again"
+    )]
+    HsmStuck,
+}
+
+impl ServeError {
+    /// What to do about it, where its own words do not say.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Config(error) => error.advice(),
+            Self::Name(_) => "choose another `[key_store] name`",
+            Self::Store(error) => return store_advice(error),
+            Self::Hsm(error) => return hsm_advice(error),
+            Self::OtherToken(_) => "see [key_store]: name the token that the installation was made with",
+            Self::Listen { .. } => "stop what listens there, or name another address in [listen]",
+            Self::Folder { .. } => {
+                "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write"
+            }
+            Self::Secrets(_) => "see to the database and the token; `kms-server doctor --config FILE` looks at both",
+            Self::Load(_) | Self::Policy(_) | Self::Audit(_) | Self::Model(_) | Self::NotInitialised => return None,
+        })
+    }
+}
+
+const fn store_advice(error: &crate::store::Error) -> Option<&'static str> {
+    use crate::store::Error;
+    Some(match error {
+        Error::File { .. } => "see `[database] sqlite`: name a place where the server's user may write",
+        Error::InvalidUrl => {
+            "write `postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full` into the file of `[database] postgres_url_file`"
+        }
+        Error::Connect(_) => {
+            "see that the server runs, and host, user, password and database in the file of `[database] postgres_url_file`"
+        }
+        Error::Migration(_) => "run the program that made them, or restore a backup; see `kms-server doctor`",
+        Error::Unavailable(_) | Error::TimedOut => "see that the database runs and can be reached",
+        Error::InUse { .. }
+        | Error::Claimed
+        | Error::NotDurable { .. }
+        | Error::ReadOnly
+        | Error::AlreadyExists(_)
+        | Error::Statement(_)
+        | Error::Broken
+        | Error::Corrupt(_)
+        | Error::TooLarge(_) => return None,
+    })
+}
+
+const fn hsm_advice(error: &hsm::Error) -> Option<&'static str> {
+    Some(match error {
+        hsm::Error::PinIncorrect | hsm::Error::PinLocked | hsm::Error::PinUnacceptable { .. } => {
+            "see `[key_store] pin_file` or `pin_credential`"
+        }
+        hsm::Error::TokenNotFound { .. } | hsm::Error::AmbiguousToken { .. } => {
+            "see `[key_store] token_label`, and for SoftHSM `softhsm_conf` or SOFTHSM2_CONF"
+        }
+        hsm::Error::Module { .. } => "see `[key_store] module`",
+        hsm::Error::Stuck | hsm::Error::TimedOut | hsm::Error::Unavailable { .. } => {
+            "see to the HSM and its connection"
+        }
+        _ => return None,
+    })
 }
 
 impl Foundation {
@@ -90,8 +164,8 @@ impl Foundation {
     /// # Errors
     ///
     /// [`ServeError`].
-    pub async fn open(config: &Config) -> Result<Self, ServeError> {
-        let (store, hsm) = open(config).await?;
+    pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, ServeError> {
+        let (store, hsm) = open(config, clock).await?;
         let roots = store.read().await?.roots().await?.ok_or(ServeError::NotInitialised)?;
         Self::with_roots(store, hsm, roots).await
     }
@@ -156,8 +230,9 @@ impl Foundation {
 /// # Errors
 ///
 /// [`ServeError`].
-pub async fn open(config: &Config) -> Result<(Store, Hsm), ServeError> {
-    let settings = config.key_store.settings()?;
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Store, Hsm), ServeError> {
+    let clock = Arc::clone(clock);
+    let settings = hsm::Settings { uptime: Uptime::new(move || clock.boot()), ..config.key_store.settings()? };
     make_folders(config)?;
     let store = Store::open(&config.database.database()?).await?;
     store.claim().await?;
@@ -188,7 +263,9 @@ impl Server {
     ///
     /// [`ServeError`]; nothing then runs.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: PrometheusHandle) -> Result<Self, ServeError> {
-        let foundation = Foundation::open(config).await?;
+        // What can be seen to be wrong is, before anything is opened or made.
+        config.tls.server_config(Arc::<ClientCertificates>::default())?;
+        let foundation = Foundation::open(config, &clock).await?;
         let (edge, core) = (Supervisor::default(), Supervisor::default());
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&clock), core.clone()));
         let node = NodeId::new(Ids.fresh(clock.now()));
@@ -215,8 +292,8 @@ impl Server {
             cluster: Arc::clone(&cluster),
             gate,
             store: store.clone(),
-            hsm,
             wraps: WrapCounts::new(store.clone(), config.key_store.wrap_block.get()),
+            hsm: hsm.clone(),
             clock,
             ids: Ids,
             supervisor: core.clone(),
@@ -242,6 +319,7 @@ impl Server {
             cluster,
             audit,
             store,
+            hsm,
         };
         let routes = native::routes(state);
         edge.run(
@@ -257,11 +335,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Resolves with the name of a task whose end makes the server unfit.
-    pub async fn failed(&self) -> &'static str {
+    /// Resolves with what makes the server unfit.
+    pub async fn failed(&self) -> Unfit {
         tokio::select! {
-            name = self.edge.failed() => name,
-            name = self.core.failed() => name,
+            name = self.edge.failed() => Unfit::Task(name),
+            name = self.core.failed() => Unfit::Task(name),
+            () = self.hsm.given_up() => Unfit::HsmStuck,
         }
     }
 

@@ -41,6 +41,15 @@ pub fn log(section: &LogSection) {
     };
 }
 
+/// Whether this can be a filter of log lines.
+///
+/// # Errors
+///
+/// Why not, in words.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
 /// Collects metrics from here on.
 ///
 /// # Errors

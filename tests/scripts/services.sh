@@ -7,7 +7,16 @@ start_softhsm() {
     host=$(rustc -vV | sed -n 's/^host: //p')
     runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER
     export KEYWARD_TEST_SOFTHSM=$scratch/softhsm "$runner=$root/tests/scripts/own-tokens.sh"
+    KEYWARD_TEST_SOFTHSM_MODULE=$(softhsm_module)
+    export KEYWARD_TEST_SOFTHSM_MODULE
     mkdir -p "$KEYWARD_TEST_SOFTHSM"
+}
+
+# Where distributions put it; a folder that is not there is no reason to stop.
+softhsm_module() {
+    local found
+    found=$(find /usr/lib /usr/lib64 /usr/local/lib /opt/homebrew/lib -name libsofthsm2.so 2>/dev/null || true)
+    printf '%s' "${found%%$'\n'*}"
 }
 
 # The newest PostgreSQL's folder of programs, or nothing.

@@ -5,6 +5,8 @@ use std::{env, path::Path};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
+use crate::kms::write_secret;
+
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -21,7 +23,7 @@ impl Backend {
             Self::Sqlite => "sqlite = \"database/keyward.sqlite\"".to_owned(),
             Self::Postgres => {
                 let file = folder.join("postgres-url");
-                std::fs::write(&file, create_postgres().await).unwrap();
+                write_secret(&file, &create_postgres().await);
                 "postgres_url_file = \"postgres-url\"".to_owned()
             }
         }

@@ -72,7 +72,13 @@ impl Identities {
 
     /// A server's certificate for loopback.
     pub fn server(&self) -> Leaf {
+        self.server_until(Timestamp::from_second(4_000_000_000).unwrap())
+    }
+
+    /// The same, valid until this moment.
+    pub fn server_until(&self, until: Timestamp) -> Leaf {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.not_after = SystemTime::from(until).into();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.leaf(params)
     }

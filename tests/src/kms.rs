@@ -1,6 +1,9 @@
 //! A server in the test's own process: everything real, on free ports, in a folder that goes with the test.
 
 use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -18,9 +21,13 @@ use kms_server::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tempfile::TempDir;
-use tokio::sync::Mutex;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Mutex,
+};
 
-use crate::{Backend, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
+use crate::{Backend, Faults, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
 
 /// A running server and all that belongs to it.
 pub struct TestKms {
@@ -56,10 +63,26 @@ impl TestKms {
         more: &str,
         besides: impl FnOnce(Trust) -> Vec<Operation>,
     ) -> Self {
+        Self::start_on(softhsm_module(), backend, solo, more, besides).await
+    }
+
+    /// A fresh installation on a token that fails and hangs as the test says.
+    pub async fn start_with_faults(backend: Backend) -> (Self, Faults) {
+        let faults = Faults::new();
+        (Self::start_on(Faults::module(), backend, false, "", |_| Vec::new()).await, faults)
+    }
+
+    async fn start_on(
+        module: PathBuf,
+        backend: Backend,
+        solo: bool,
+        more: &str,
+        besides: impl FnOnce(Trust) -> Vec<Operation>,
+    ) -> Self {
         let folder = TempDir::new_in(scratch()).unwrap();
         let identities = Identities::new();
         let clock = Arc::new(TestClock::default());
-        let config = write_config(folder.path(), backend, &identities, more).await;
+        let config = write_config(folder.path(), &module, backend, &identities, more).await;
         make_token(&config).await;
         let (trust, mut operations) = operations(&identities, &clock);
         operations.extend(besides(trust));
@@ -88,6 +111,27 @@ impl TestKms {
     /// The address of an API path.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.server.api)
+    }
+
+    /// What the operators' address answers: the status, and the head and body as they came.
+    pub async fn operations(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.server.operations).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    }
+
+    /// Waits until `/readyz` says this.
+    pub async fn until_ready(&self, ready: bool) -> String {
+        loop {
+            let (status, answer) = self.operations("/readyz").await;
+            if (status == 200) == ready {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A client that shows this founder's token.
@@ -151,7 +195,7 @@ impl StoppedKms {
     pub async fn unmade(backend: Backend) -> Self {
         let folder = TempDir::new_in(scratch()).unwrap();
         let identities = Identities::new();
-        let config = write_config(folder.path(), backend, &identities, "").await;
+        let config = write_config(folder.path(), &softhsm_module(), backend, &identities, "").await;
         Self { clock: Arc::default(), identities, config, folder }
     }
 
@@ -206,12 +250,11 @@ fn metrics() -> PrometheusHandle {
     HANDLE.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap()).clone()
 }
 
-async fn write_config(folder: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
+async fn write_config(folder: &Path, module: &Path, backend: Backend, identities: &Identities, more: &str) -> Config {
     let server = identities.server();
     std::fs::write(folder.join("server.pem"), server.certificate).unwrap();
-    std::fs::write(folder.join("server.key"), server.key).unwrap();
-    std::fs::write(folder.join("pin"), "48151623").unwrap();
-    let module = softhsm_module();
+    write_secret(&folder.join("server.key"), &server.key);
+    write_secret(&folder.join("pin"), "48151623");
     let label = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..24]);
     let text = format!(
         "region = \"eu-test-1\"\n\
@@ -227,6 +270,12 @@ async fn write_config(folder: &Path, backend: Backend, identities: &Identities, 
     let file = folder.join("kms.toml");
     std::fs::write(&file, text).unwrap();
     Config::read(&file).unwrap()
+}
+
+/// A file for its owner's eyes only.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 async fn make_token(config: &Config) {

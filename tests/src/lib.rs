@@ -4,6 +4,7 @@
 mod clock;
 mod connection;
 mod database;
+mod faults;
 mod identities;
 mod kms;
 mod people;
@@ -15,6 +16,7 @@ pub use self::{
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,
+    faults::{Faults, rv},
     identities::{AUDIENCE, ISSUER, Identities, Leaf, TokenClaims},
     kms::{StoppedKms, TestKms, softhsm_module},
     people::{Founders, Newcomer, Trust},

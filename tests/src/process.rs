@@ -146,7 +146,7 @@ pub async fn host_command(name: &str, config: &Path, more: &[&str]) -> Ended {
 }
 
 /// Where the workspace's programs are built: beside this one, or above the folder of test programs.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let folder = this.parent().unwrap();
     if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }

@@ -314,7 +314,7 @@ async fn a_configuration_is_checked() {
         ("[anchor]", "[anchor]\nfiel = 1", "fiel"),
         ("anchor/anchor.json", "database/anchor.json", "another folder"),
         ("server.key", "nothing.key", "nothing.key"),
-        ("server.key", "server.pem", "not a private key in PEM"),
+        ("server.key", "server.pem", "a private key in PEM"),
         ("pin_file = \"pin\"", "pin_file = \"no-pin\"", "no-pin"),
         ("127.0.0.1:0", "localhost", "api"),
         ("[database]", "[database]\npostgres_url_file = \"x\"", "name one of"),

@@ -5,6 +5,7 @@ use std::any::type_name;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use std::{env, fs};
 
 use aws_lc_rs::rand;
@@ -41,6 +42,9 @@ pub(crate) fn run<F: AsyncFnOnce(Fixture)>(test: F) {
             pin: text("HSM_TEST_PIN").into(),
             profile: serde_json::from_value(text("HSM_TEST_PROFILE").into()).unwrap(),
             queue: QUEUE,
+            call_timeout: Duration::from_secs(5),
+            stuck_limit: Duration::from_secs(30),
+            uptime: hsm::Uptime::default(),
         },
         None => fresh_token(),
     };
@@ -60,6 +64,9 @@ fn fresh_token() -> Settings {
         pin: pin.clone(),
         profile: ProfileName::Softhsm,
         queue: QUEUE,
+        call_timeout: Duration::from_secs(5),
+        stuck_limit: Duration::from_secs(30),
+        uptime: hsm::Uptime::default(),
     };
     if variable("HSM_TEST_SHARED").is_none() {
         hsm::initialise_token(&settings.module, &settings.token_label, &SO_PIN.into(), &pin).unwrap();

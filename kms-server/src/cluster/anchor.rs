@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use hsm::Hsm;
@@ -19,9 +20,12 @@ use super::{
 };
 use crate::{model::Revision, store::Tx};
 
-const TOKEN_LABEL: &str = "keyward-anchor";
+/// What the anchor is called in the token.
+pub const TOKEN_LABEL: &str = "keyward-anchor";
 /// After how many revisions the token's copy is renewed even if no key was made.
 const TOKEN_EVERY: u64 = 64;
+/// How long a change waits for the token to remember it.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The head of the audit log of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,9 +120,21 @@ impl Anchor {
             .map_err(|error| LoadError::Anchor(error.to_string()))?
             .map_err(|error| LoadError::Anchor(format!("the anchor file cannot be written: {error}")))?;
         if revision.0.saturating_sub(self.in_token.load(Ordering::Relaxed)) >= TOKEN_EVERY {
-            self.remember_in_token(key, revision, hash).await?;
+            self.renew_in_token(key, revision, hash).await;
         }
         Ok(())
+    }
+
+    /// Renews the token's copy if the HSM lets it. A cut must not wait for an HSM that is in trouble, nor fail for it: the
+    /// file remembers already, and the next change tries again.
+    async fn renew_in_token(&self, key: &RowKey, revision: Revision, hash: [u8; 32]) {
+        if !self.token.0.status().is_up() {
+            return;
+        }
+        let renewed = tokio::time::timeout(TOKEN_PATIENCE, self.remember_in_token(key, revision, hash)).await;
+        if !matches!(renewed, Ok(Ok(()))) {
+            tracing::warn!(%revision, "the token does not remember the newest revision; the anchor file does");
+        }
     }
 
     /// Remembers in the token.

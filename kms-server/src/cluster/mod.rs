@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub use self::{
-    anchor::{Anchor, AnchorFile, AnchorToken, AuditHead, Remembered},
+    anchor::{Anchor, AnchorFile, AnchorToken, AuditHead, Remembered, TOKEN_LABEL as ANCHOR_LABEL},
     authentication::RowKey,
     commit::{CommitError, Committed, Proposal},
     load::LoadError,

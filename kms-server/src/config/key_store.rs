@@ -5,9 +5,10 @@ use std::{
     env,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use hsm::{ProfileName, Settings};
+use hsm::{ProfileName, Settings, Uptime};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -40,6 +41,12 @@ pub struct KeyStoreSection {
     /// Wraps that this node reserves at once under a version: what it has not used when it stops is lost.
     #[serde(default = "default_wrap_block")]
     pub wrap_block: NonZeroU32,
+    /// How long a call to the token may last before those who wait for it are told that it does not answer.
+    #[serde(default = "default_call_timeout")]
+    pub call_timeout_seconds: u64,
+    /// How long a call may last before the server leaves, since it cannot be cancelled.
+    #[serde(default = "default_stuck_limit")]
+    pub stuck_limit_seconds: u64,
 }
 
 impl KeyStoreSection {
@@ -55,6 +62,9 @@ impl KeyStoreSection {
             pin: self.pin()?,
             profile: self.profile,
             queue: self.queue,
+            call_timeout: Duration::from_secs(self.call_timeout_seconds),
+            stuck_limit: Duration::from_secs(self.stuck_limit_seconds),
+            uptime: Uptime::default(),
         })
     }
 
@@ -89,6 +99,16 @@ impl KeyStoreSection {
         self.name.parse()
     }
 
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.call_timeout_seconds == 0 || self.stuck_limit_seconds < self.call_timeout_seconds {
+            return Err(ConfigError::Section {
+                section: "key_store",
+                detail: "`call_timeout_seconds` is at least 1, and `stuck_limit_seconds` at least as much".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve(&mut self, folder: &Path) {
         for path in [&mut self.pin_file, &mut self.softhsm_conf].into_iter().flatten() {
             *path = folder.join(&*path);
@@ -110,4 +130,12 @@ const fn default_queue() -> usize {
 
 fn default_wrap_block() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(4_095)
+}
+
+const fn default_call_timeout() -> u64 {
+    5
+}
+
+const fn default_stuck_limit() -> u64 {
+    30
 }

@@ -1,10 +1,13 @@
 //! What a node must know before it can read the database: where it listens, its own TLS key, its database, token and
 //! limits. Everything that decides access is control state and not here. One TOML file; unknown fields are refused.
 
+mod check;
 mod database;
 mod key_store;
 mod limits;
 mod listen;
+mod permissions;
+mod problem;
 
 use std::{
     fs, io,
@@ -18,6 +21,8 @@ pub use self::{
     key_store::KeyStoreSection,
     limits::LimitsSection,
     listen::{ListenSection, TlsSection},
+    permissions::{Shared, permissions},
+    problem::{Problem, Severity},
 };
 use crate::{model::Region, telemetry::LogSection};
 
@@ -82,6 +87,19 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "see that the file is there and that the server's user may read it",
+            Self::Invalid { .. } | Self::Section { .. } => {
+                "mend it; `kms-server check-config --config FILE` says everything that is wrong"
+            }
+        }
+    }
+}
+
 impl Config {
     /// Reads the file. Relative paths in it are relative to its folder.
     ///
@@ -89,12 +107,27 @@ impl Config {
     ///
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let config = Self::parse(path)?;
+        config.check().map_err(|error| ConfigError::Invalid { path: path.to_owned(), detail: error.to_string() })?;
+        Ok(config)
+    }
+
+    /// Reads the file without asking whether its parts fit together, for those who want to hear of everything at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be read or understood.
+    pub fn parse(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
-        let invalid = |detail| ConfigError::Invalid { path: path.to_owned(), detail };
-        let mut config: Self = toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        config.resolve(folder);
-        config.check().map_err(|error| invalid(error.to_string()))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let number = before.split('\n').count();
+            // No secret can stand there: all of them are in files of their own.
+            let line = text.lines().nth(number - 1).unwrap_or_default().trim();
+            let detail = format!("line {number} `{line}`: {}", error.message().replace('\n', " "));
+            ConfigError::Invalid { path: path.to_owned(), detail }
+        })?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
     }
 
@@ -108,6 +141,11 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
+        self.key_store.check()?;
+        self.check_places()
+    }
+
+    fn check_places(&self) -> Result<(), ConfigError> {
         if let Some(database) = &self.database.sqlite
             && database.parent() == self.anchor.file.parent()
         {

@@ -21,7 +21,7 @@ struct Readiness {
     control: bool,
     /// The token answers.
     hsm: bool,
-    /// What the token last failed with.
+    /// What the token failed with, while it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     hsm_error: Option<String>,
     revision: u64,
@@ -41,10 +41,10 @@ async fn readyz(State(operations): State<Operations>) -> impl IntoResponse {
     let cluster = operations.service.cluster();
     let token = operations.service.hsm_status();
     let readiness = Readiness {
-        ready: cluster.is_serving() && token.usable,
+        ready: cluster.is_serving() && token.is_up(),
         control: cluster.is_serving(),
-        hsm: token.usable,
-        hsm_error: token.last_error,
+        hsm: token.is_up(),
+        hsm_error: if token.is_up() { None } else { token.last_error },
         revision: cluster.snapshot().revision.0,
         node: cluster.node().to_string(),
     };

@@ -2,6 +2,7 @@
 
 mod doubt;
 mod lifecycle;
+mod unmade;
 
 use crate::{service::Service, supervisor::Supervisor};
 
@@ -11,6 +12,8 @@ pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
     until_stopped(supervisor, "doubt", async move { doubt::resolve(&own).await });
     let own = service.clone();
     until_stopped(supervisor, "lifecycle", async move { lifecycle::run(&own).await });
+    let own = service.clone();
+    until_stopped(supervisor, "unmade", async move { unmade::take_back(&own).await });
 }
 
 fn until_stopped(supervisor: &Supervisor, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {

@@ -1,6 +1,8 @@
 //! Making key material: creation and rotation. The object's row is committed before the HSM makes the object, and the
 //! control change makes both known, so that a crash leaves the state before or after.
 
+use std::sync::PoisonError;
+
 use hsm::ObjectId;
 use kms_client::id::{KeyId, KeyVersion};
 
@@ -140,21 +142,40 @@ impl Service {
         Ok(NewKeyVersion { object, canary })
     }
 
-    /// Takes back an object whose change was refused: only while its row still says that it was being made.
+    /// Takes back an object whose change was refused. One that stays now is tried again by a job, or at the next start.
     pub(super) async fn unmake_object(&self, object: ObjectId) {
-        let undone: Result<(), Error> = async {
-            let mut tx = self.inner.store.begin().await?;
-            if tx.delete_creating(object).await? {
-                self.inner.hsm.destroy_key(object).await.map_err(hsm_error)?;
-                tx.commit().await?;
+        if let Err(error) = self.try_unmake(object).await {
+            tracing::warn!(hsm.object = %object, error = &error as &dyn std::error::Error, "an unused object stays for now");
+            self.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+        }
+    }
+
+    /// Only while its row still says that it was being made.
+    async fn try_unmake(&self, object: ObjectId) -> Result<(), Error> {
+        let mut tx = self.inner.store.begin().await?;
+        if tx.delete_creating(object).await? {
+            self.inner.hsm.destroy_key(object).await.map_err(hsm_error)?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what this node made for changes that failed and could not take back then. Does nothing while the HSM is
+    /// away.
+    ///
+    /// # Errors
+    ///
+    /// That of the database or the HSM; what is left is kept for the next time.
+    pub async fn take_back_left(&self) -> Result<(), Error> {
+        while self.hsm_status().is_up() {
+            let Some(object) = self.unmade.lock().unwrap_or_else(PoisonError::into_inner).pop() else { break };
+            if let Err(error) = self.try_unmake(object).await {
+                self.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+                return Err(error);
             }
-            Ok(())
+            tracing::info!(hsm.object = %object, "took back an unused object");
         }
-        .await;
-        if let Err(error) = undone {
-            // The row stays and so may the object; the next start takes both back.
-            tracing::warn!(hsm.object = %object, error = &error as &dyn std::error::Error, "an unused object stays");
-        }
+        Ok(())
     }
 
     /// Takes back what makers that are gone left behind.

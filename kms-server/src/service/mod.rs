@@ -19,9 +19,9 @@ mod whoami;
 mod wrap;
 mod wrap_counts;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use hsm::Hsm;
+use hsm::{Hsm, ObjectId};
 use kms_client::{
     format::context::EncryptionContext,
     id::{DataKeyId, KeyId, KeyVersion},
@@ -57,6 +57,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Service {
     inner: Arc<Parts>,
+    /// Objects of changes that failed, which the HSM would not give up then.
+    unmade: Arc<Mutex<Vec<ObjectId>>>,
 }
 
 /// What the service is made of.
@@ -108,7 +110,7 @@ impl Service {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(parts) }
+        Self { inner: Arc::new(parts), unmade: Arc::default() }
     }
 
     /// Control state in force.

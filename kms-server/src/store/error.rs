@@ -29,6 +29,9 @@ pub enum Error {
     /// The PostgreSQL URL cannot be understood. Its text may hold a password, so it is not repeated.
     #[error("the URL of the database is not valid")]
     InvalidUrl,
+    /// The database server does not let this program in, or is not there.
+    #[error("the database cannot be connected to")]
+    Connect(#[source] sqlx::Error),
     /// The server may lose what it acknowledged.
     #[error("the database server has `{setting}` = `{value}`: a commit there may be lost; set it to `on`")]
     NotDurable {
@@ -82,7 +85,7 @@ impl Error {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::TimedOut => true,
+            Self::Connect(_) | Self::Unavailable(_) | Self::TimedOut => true,
             Self::InUse { .. }
             | Self::Claimed
             | Self::File { .. }

@@ -15,6 +15,7 @@ mod control_head;
 mod control_rows;
 mod deletion_watches;
 mod error;
+mod examine;
 mod hsm_objects;
 mod hsm_roots;
 mod lock;
@@ -40,6 +41,7 @@ pub use self::{
     control_rows::StoredRow,
     deletion_watches::DeletionWatch,
     error::{CommitError, Error},
+    examine::{Examined, ExaminedKind, Schema},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
     lock::SqliteLock,
@@ -66,6 +68,20 @@ pub enum Database {
         /// The most connections this node opens, besides the audit writer's own.
         connections: u32,
     },
+}
+
+impl Database {
+    /// Whether it can be understood, without opening it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`].
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite { .. } => Ok(()),
+            Self::Postgres { url, .. } => Postgres::check_url(url),
+        }
+    }
 }
 
 /// An open database. Clones share its connections, and on SQLite the lock on its file.

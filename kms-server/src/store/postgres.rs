@@ -27,6 +27,7 @@ impl Postgres {
     pub(super) async fn open(url: &SecretString, connections: u32) -> Result<Self, Error> {
         // Whatever the server's default, a commit on our connections waits for the disk.
         let options = parse(url)?.options([("synchronous_commit", "on")]);
+        try_out(&options).await?;
         let postgres = Self {
             pool: pool(connections).connect_with(options.clone()).await?,
             options: options.into(),
@@ -39,12 +40,21 @@ impl Postgres {
 
     pub(super) async fn open_to_read(url: &SecretString, connections: u32) -> Result<Self, Error> {
         let options = parse(url)?.options([("default_transaction_read_only", "on")]);
+        try_out(&options).await?;
         Ok(Self {
             pool: pool(connections).connect_with(options.clone()).await?,
             options: options.into(),
             writable: false,
             claim: Arc::default(),
         })
+    }
+
+    pub(super) fn check_url(url: &SecretString) -> Result<(), Error> {
+        parse(url).map(drop)
+    }
+
+    pub(super) fn migrations() -> &'static Migrator {
+        &MIGRATIONS
     }
 
     pub(super) async fn migrate(&self) -> Result<(), Error> {
@@ -117,8 +127,20 @@ impl Postgres {
 }
 
 fn parse(url: &SecretString) -> Result<PgConnectOptions, Error> {
+    // The library takes any scheme, and fills in what is missing.
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.expose_secret().starts_with(scheme)) {
+        return Err(Error::InvalidUrl);
+    }
     let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| Error::InvalidUrl)?;
     Ok(options.application_name("keyward").disable_statement_logging())
+}
+
+/// Connects once. The pool would try again and again, and then not say why it could not.
+async fn try_out(options: &PgConnectOptions) -> Result<(), Error> {
+    let connecting = PgConnection::connect_with(options);
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| Error::TimedOut)?;
+    connection.map_err(Error::Connect)?.close().await?;
+    Ok(())
 }
 
 fn pool(connections: u32) -> PgPoolOptions {

@@ -58,6 +58,10 @@ impl Sqlite {
         Ok(Self { reads: pool_to_read(&options).await?, writes: None })
     }
 
+    pub(super) fn migrations() -> &'static Migrator {
+        &MIGRATIONS
+    }
+
     pub(super) async fn migrate(&self) -> Result<(), Error> {
         let writes = self.writes()?;
         let _turn = writes.take_turn().await?;

@@ -107,6 +107,9 @@ fn open_token() -> Hsm {
         pin: pin.clone(),
         profile: ProfileName::Softhsm,
         queue: 1_024,
+        call_timeout: std::time::Duration::from_secs(5),
+        stuck_limit: std::time::Duration::from_secs(30),
+        uptime: hsm::Uptime::default(),
     };
     hsm::initialise_token(&settings.module, &settings.token_label, &"0987654321".into(), &pin).unwrap();
     // Opening blocks, and the runtimes of tests come and go.

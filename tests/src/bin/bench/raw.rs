@@ -1,7 +1,7 @@
 //! What everything is compared with: `C_Decrypt` of 32 bytes in this process, on one thread that does nothing else, with
 //! a token key made as the server makes its own.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cryptoki::{
     context::Pkcs11,
@@ -46,6 +46,9 @@ impl Raw {
             pin,
             profile: ProfileName::Softhsm,
             queue: 1,
+            call_timeout: Duration::from_secs(5),
+            stuck_limit: Duration::from_secs(30),
+            uptime: hsm::Uptime::default(),
         };
         let hsm = Hsm::open(settings)?;
         let ciphertext = runtime.block_on(async {
