@@ -215,9 +215,6 @@ pub struct UpdateKey {
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Change it only if this is still the key's revision; else `conflict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_revision: Option<Revision>,
 }
 
 /// Why something is disabled, revoked, suspended, reinstated or ended.

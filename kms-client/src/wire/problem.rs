@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spelling::words;
+use super::{receipt::Revision, spelling::words};
 use crate::id::{ChangeId, RecordId, RequestId};
 
 /// The media type of a [`Problem`].
@@ -26,6 +26,12 @@ words!(
         NotFound = "not_found",
         /// What the change touches is not in the state that the change expects.
         Conflict = "conflict",
+        /// What was to be changed has changed since the revision that was expected; `revision` is its revision now.
+        RevisionMismatch = "revision_mismatch",
+        /// The idempotency key was used for another request.
+        IdempotencyKeyReused = "idempotency_key_reused",
+        /// The first request under this idempotency key is still under way.
+        IdempotencyInProgress = "idempotency_in_progress",
         /// The name or credential is, or was, another's. Names are never reused.
         AlreadyExists = "already_exists",
         /// This needs a second person's approval.
@@ -90,6 +96,8 @@ impl Code {
             Self::NotPermitted | Self::ApprovalRequired => 403,
             Self::NotFound => 404,
             Self::Conflict
+            | Self::IdempotencyKeyReused
+            | Self::IdempotencyInProgress
             | Self::AlreadyExists
             | Self::KeyDisabled
             | Self::KeyRevoked
@@ -99,6 +107,7 @@ impl Code {
             | Self::InvalidState
             | Self::LastAdministrators
             | Self::SeparationOfDuties => 409,
+            Self::RevisionMismatch => 412,
             Self::BodySize => 413,
             Self::Overloaded => 429,
             Self::Internal => 500,
@@ -121,6 +130,9 @@ impl Code {
             Self::NotPermitted => "not permitted",
             Self::NotFound => "not found",
             Self::Conflict => "conflict",
+            Self::RevisionMismatch => "revision mismatch",
+            Self::IdempotencyKeyReused => "idempotency key reused",
+            Self::IdempotencyInProgress => "idempotent request in progress",
             Self::AlreadyExists => "already exists",
             Self::ApprovalRequired => "approval required",
             Self::KeyDisabled => "key disabled",
@@ -178,6 +190,9 @@ pub struct Problem {
     /// The control change whose outcome is unknown, or that waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_id: Option<ChangeId>,
+    /// The revision of what was to be changed, where another was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
 }
 
 impl Problem {
@@ -193,6 +208,7 @@ impl Problem {
             request_id,
             record: None,
             change_id: None,
+            revision: None,
         }
     }
 

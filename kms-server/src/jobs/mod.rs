@@ -1,15 +1,25 @@
 //! What the server does on its own, again and again. A job builds changes like everybody else, and may be repeated.
 
 mod doubt;
+mod names;
 
 use crate::{service::Service, supervisor::Supervisor};
 
 /// Starts every job.
 pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
-    let (stopping, service) = (supervisor.clone(), service.clone());
-    supervisor.run("doubt", async move {
+    run(supervisor, service, "doubt", async |service| doubt::resolve(&service).await);
+    run(supervisor, service, "names", async |service| names::forget(&service).await);
+}
+
+/// Runs a job until the server stops.
+fn run<F>(supervisor: &Supervisor, service: &Service, name: &'static str, job: impl FnOnce(Service) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (stopping, job) = (supervisor.clone(), job(service.clone()));
+    supervisor.run(name, async move {
         tokio::select! {
-            () = doubt::resolve(&service) => {}
+            () = job => {}
             () = stopping.stopping() => {}
         }
     });

@@ -7,6 +7,7 @@ mod generate;
 mod keys;
 mod line;
 mod lists;
+mod once;
 mod random;
 mod rewrap;
 mod transfer;
@@ -30,6 +31,7 @@ pub use generate::{GenerateItem, Generated};
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
+pub use once::{Once, OnceName, Terms};
 pub use rewrap::{RewrapItem, Rewrapped};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
@@ -38,7 +40,7 @@ pub use wrap::{WrapItem, Wrapped};
 
 pub use crate::store::{AuditCursor, ControlChange};
 
-use self::usable_key::Material;
+use self::{once::UnderWay, usable_key::Material};
 use crate::{
     cluster::Cluster,
     gate::Gate,
@@ -51,7 +53,13 @@ use crate::{
 /// Everything a use case needs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Service {
-    inner: Arc<Parts>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    under_way: UnderWay,
 }
 
 /// What the service is made of.
@@ -97,11 +105,19 @@ pub struct Place {
     pub data_key: DataKeyId,
 }
 
+impl std::ops::Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Service {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(parts) }
+        Self { inner: Arc::new(Inner { parts, under_way: UnderWay::default() }) }
     }
 
     /// Control state in force.

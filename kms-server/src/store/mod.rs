@@ -15,6 +15,7 @@ mod control_rows;
 mod error;
 mod hsm_objects;
 mod hsm_roots;
+mod idempotency_keys;
 mod lock;
 mod postgres;
 mod sqlite;
@@ -37,6 +38,7 @@ pub use self::{
     error::{CommitError, Error},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
+    idempotency_keys::IdempotencyKey,
     lock::SqliteLock,
     postgres::Postgres,
     sqlite::Sqlite,

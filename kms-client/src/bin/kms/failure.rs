@@ -130,10 +130,13 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::HsmUnavailable
         | Code::StoreUnavailable
         | Code::DeadlineExceeded
+        | Code::IdempotencyInProgress
         | Code::Overloaded => Exit::Unavailable,
         Code::InvalidRequest
         | Code::InvalidWrappedKey
         | Code::Conflict
+        | Code::RevisionMismatch
+        | Code::IdempotencyKeyReused
         | Code::AlreadyExists
         | Code::KeyDisabled
         | Code::KeyRevoked

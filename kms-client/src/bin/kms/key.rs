@@ -7,7 +7,6 @@ use kms_client::{
     wire::{
         key::{CreateKey, Environment, Key, KeyAnswer, KeyChanged, KeyList, KeyQuery, KeyState, UpdateKey},
         name::{Alias, DataClass, Description, KeyName, Owner, Reason, Region},
-        receipt::Revision,
     },
 };
 
@@ -15,6 +14,7 @@ use crate::{
     failure::Failure,
     output::{Output, fields, receipt, table, text, time},
     page, parse,
+    terms::{IfRevision, Once},
 };
 
 #[derive(Debug, Subcommand)]
@@ -41,12 +41,18 @@ pub(crate) enum Command {
     Rotate {
         /// The key: an id or alias/NAME
         key: KeyName,
+        #[command(flatten)]
+        if_revision: IfRevision,
+        #[command(flatten)]
+        once: Once,
     },
     /// Let a disabled key work again
     #[command(after_help = "Example:\n  kms key enable alias/records")]
     Enable {
         /// The key: an id or alias/NAME
         key: KeyName,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Suspend a key, until it is enabled again
     #[command(
@@ -58,6 +64,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Revoke a key, or one of its versions, for good
     #[command(
@@ -72,6 +80,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -98,6 +108,8 @@ pub(crate) struct Create {
     /// A tag; repeat it for more
     #[arg(long = "tag", value_name = "NAME=VALUE")]
     tags: Vec<String>,
+    #[command(flatten)]
+    once: Once,
 }
 
 #[derive(Debug, Args)]
@@ -147,29 +159,32 @@ pub(crate) struct Update {
     /// Who answers for it: team/NAME or principal/ID
     #[arg(long)]
     owner: Option<Owner>,
-    /// Only if this is still the key's revision
-    #[arg(long, value_name = "NUMBER")]
-    expected_revision: Option<Revision>,
+    #[command(flatten)]
+    if_revision: IfRevision,
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
     let changed = match command {
-        Command::Create(create) => client.create_key(&create.request()?).await?,
+        Command::Create(create) => create.once.bind(client).create_key(&create.request()?).await?,
         Command::List(list) => return list.run(client, output).await,
         Command::Show { key } => return output.print(&client.key(&key).await?, |KeyAnswer { key, .. }| show(key)),
-        Command::Update(update) => client.update_key(&update.key, &update.request()?).await?,
-        Command::Rotate { key } => client.rotate_key(&key).await?,
-        Command::Enable { key } => client.enable_key(&key).await?,
-        Command::Disable { key, reason } => client.disable_key(&key, reason).await?,
-        Command::Revoke { key, version: None, reason } => client.revoke_key(&key, reason).await?,
-        Command::Revoke { key, version: Some(version), reason } => client.revoke_version(&key, version, reason).await?,
+        Command::Update(update) => update.if_revision.bind(client).update_key(&update.key, &update.request()?).await?,
+        Command::Rotate { key, if_revision, once } => once.bind(&if_revision.bind(client)).rotate_key(&key).await?,
+        Command::Enable { key, if_revision } => if_revision.bind(client).enable_key(&key).await?,
+        Command::Disable { key, reason, if_revision } => if_revision.bind(client).disable_key(&key, reason).await?,
+        Command::Revoke { key, version: None, reason, if_revision } => {
+            if_revision.bind(client).revoke_key(&key, reason).await?
+        }
+        Command::Revoke { key, version: Some(version), reason, if_revision } => {
+            if_revision.bind(client).revoke_version(&key, version, reason).await?
+        }
     };
     output.print(&changed, |changed: &KeyChanged| show(&changed.key) + &receipt(&changed.receipt))
 }
 
 impl Create {
     fn request(self) -> Result<CreateKey, Failure> {
-        let Self { aliases, data_class, environment, region, description, owner, tags } = self;
+        let Self { aliases, data_class, environment, region, description, owner, tags, once: _ } = self;
         let tags = parse::tags(&tags)?;
         Ok(CreateKey { aliases, environment, region, description, owner, tags, ..CreateKey::new(data_class) })
     }
@@ -182,13 +197,7 @@ impl Update {
         if self.description.is_none() && tags.is_none() && aliases.is_none() && self.owner.is_none() {
             return Err(Failure::Usage("nothing to change: give --description, --tag, --alias or --owner".to_owned()));
         }
-        Ok(UpdateKey {
-            description: self.description.clone(),
-            tags,
-            aliases,
-            owner: self.owner.clone(),
-            expected_revision: self.expected_revision,
-        })
+        Ok(UpdateKey { description: self.description.clone(), tags, aliases, owner: self.owner.clone() })
     }
 }
 

@@ -7,9 +7,13 @@ use axum::{
 };
 use kms_client::{
     id::{ChangeId, RecordId, RequestId},
-    wire::problem::{Code, MEDIA_TYPE, Problem},
+    wire::{
+        problem::{Code, MEDIA_TYPE, Problem},
+        receipt::Revision,
+    },
 };
 
+use super::{names, terms};
 use crate::{
     authn,
     gate::Refused,
@@ -25,6 +29,7 @@ pub(super) struct Failure {
     detail: String,
     reason: &'static str,
     change: Option<ChangeId>,
+    revision: Option<Revision>,
     recorded: Recorded,
 }
 
@@ -47,6 +52,7 @@ impl Failure {
             detail: detail.into(),
             reason: code.as_str(),
             change: None,
+            revision: None,
             recorded: Recorded::NotYet,
         }
     }
@@ -125,7 +131,7 @@ impl Failure {
             Recorded::NotYet | Recorded::WithoutId => None,
         };
         let problem = Problem::new(self.code, self.detail, request);
-        Problem { status: self.status, record, change_id: self.change, ..problem }
+        Problem { status: self.status, record, change_id: self.change, revision: self.revision, ..problem }
     }
 }
 
@@ -138,12 +144,16 @@ pub(super) fn response(problem: &Problem) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(tag) = problem.revision.and_then(terms::tag) {
+        headers.insert(header::ETAG, tag);
+    }
     if problem.code == Code::Unauthenticated {
         // RFC 9110 section 15.5.2: a 401 "MUST send a WWW-Authenticate header field".
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     // Whoever does not know whether a change was made must look before trying again.
-    if matches!(problem.status, 429 | 503) && problem.code != Code::OutcomeUnknown {
+    let passes = matches!(problem.status, 429 | 503) || problem.code == Code::IdempotencyInProgress;
+    if passes && problem.code != Code::OutcomeUnknown {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
@@ -164,8 +174,10 @@ impl From<Error> for Failure {
             tracing::error!(error = source, "an operation failed");
         }
         let change = if let Error::OutcomeUnknown(change) = &error { Some(*change) } else { None };
+        let revision =
+            if let Error::RevisionMismatch { actual } = &error { Some(names::revision(*actual)) } else { None };
         let detail = if let Error::Denied = error { NOT_PERMITTED.to_owned() } else { error.to_string() };
-        Self { change, reason: error.code(), ..Self::new(code(&error), detail) }
+        Self { change, revision, reason: error.code(), ..Self::new(code(&error), detail) }
     }
 }
 
@@ -189,6 +201,7 @@ const fn code(error: &Error) -> Code {
         Error::Unauthenticated(_) => Code::Unauthenticated,
         Error::Denied => Code::NotPermitted,
         Error::NotFound(_) => Code::NotFound,
+        Error::RevisionMismatch { .. } => Code::RevisionMismatch,
         Error::Invalid { code, .. } | Error::Conflict { code, .. } | Error::Unavailable { code, .. } => match code {
             Refusal::InvalidRequest => Code::InvalidRequest,
             Refusal::InvalidWrappedKey => Code::InvalidWrappedKey,
@@ -198,7 +211,9 @@ const fn code(error: &Error) -> Code {
             Refusal::BatchSize => Code::BatchSize,
             Refusal::BodySize => Code::BodySize,
             Refusal::AlreadyExists => Code::AlreadyExists,
-            Refusal::RevisionMismatch => Code::Conflict,
+            Refusal::Conflict => Code::Conflict,
+            Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Refusal::IdempotencyInProgress => Code::IdempotencyInProgress,
             Refusal::InvalidState => Code::InvalidState,
             Refusal::KeyDisabled => Code::KeyDisabled,
             Refusal::KeyRevoked => Code::KeyRevoked,
@@ -246,7 +261,11 @@ mod tests {
         assert_eq!(status_of(Error::invalid("x")), (400, "invalid_request"));
         assert_eq!(status_of(Error::invalid_wrapped_key()), (400, "invalid_wrapped_key"));
         assert_eq!(status_of(Error::approval_required("it")), (403, "approval_required"));
-        assert_eq!(status_of(Error::conflict(Refusal::RevisionMismatch, "x")), (409, "conflict"));
+        assert_eq!(status_of(Error::conflict(Refusal::Conflict, "x")), (409, "conflict"));
+        assert_eq!(
+            status_of(Error::RevisionMismatch { actual: crate::model::Revision(3) }),
+            (412, "revision_mismatch")
+        );
         assert_eq!(status_of(Error::conflict(Refusal::LastAdministrators, "x")), (409, "last_administrators"));
         assert_eq!(status_of(Error::unavailable(Refusal::Overloaded, "x")), (429, "overloaded"));
         assert_eq!(status_of(Error::unavailable(Refusal::StoreUnavailable, "x")), (503, "store_unavailable"));

@@ -23,8 +23,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     names::{
-        expected, incoming, incoming_option, key_id, key_ref, outgoing, outgoing_option, owner_in, owner_out, receipt,
-        revision,
+        incoming, incoming_option, key_id, key_ref, outgoing, outgoing_option, owner_in, owner_out, receipt, revision,
     },
 };
 use crate::{
@@ -56,8 +55,8 @@ struct Nothing {}
 )]
 async fn create_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let new = new_key(&exchange.json().await?)?;
-    exchange.begin_change();
-    let changed = exchange.service().create_key(exchange.call(), new).await?;
+    let terms = exchange.begin_change()?;
+    let changed = exchange.service().create_key(exchange.call(), new, terms).await?;
     answer(&exchange, changed)
 }
 
@@ -92,7 +91,7 @@ async fn list_keys(exchange: Exchange) -> Result<Response, Failure> {
 async fn describe_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = key_ref(&exchange.path("key").await?)?;
     let key = exchange.service().describe_key(exchange.call(), &key).await?;
-    exchange.answer(key, |key, record| Ok(KeyAnswer { key: view(&key)?, record }))
+    exchange.tagged(key, |key, record| Ok(KeyAnswer { key: view(&key)?, record }))
 }
 
 /// Changes a key's description, tags, aliases or owner.
@@ -103,7 +102,7 @@ async fn describe_key(mut exchange: Exchange) -> Result<Response, Failure> {
 )]
 async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
-    let UpdateKey { description, tags, aliases, owner, expected_revision } = exchange.json().await?;
+    let UpdateKey { description, tags, aliases, owner } = exchange.json().await?;
     let operation = Operation::UpdateKey {
         key,
         description: incoming_option(description.as_ref())?,
@@ -111,7 +110,7 @@ async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
         tags: tags.as_ref().map(tags_in).transpose()?,
         aliases: aliases.map(|aliases| aliases.iter().map(incoming).collect()).transpose()?,
     };
-    let changed = exchange.change(operation, expected(expected_revision)).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -124,8 +123,8 @@ async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn rotate_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let Nothing {} = exchange.json().await?;
-    exchange.begin_change();
-    let changed = exchange.service().rotate_key(exchange.call(), key, None).await?;
+    let terms = exchange.begin_change()?;
+    let changed = exchange.service().rotate_key(exchange.call(), key, terms).await?;
     answer(&exchange, changed)
 }
 
@@ -138,7 +137,7 @@ async fn rotate_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn enable_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let Nothing {} = exchange.json().await?;
-    let changed = exchange.change(Operation::EnableKey { key }, None).await?;
+    let changed = exchange.change(Operation::EnableKey { key }).await?;
     answer(&exchange, changed)
 }
 
@@ -151,7 +150,7 @@ async fn enable_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn disable_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
-    let changed = exchange.change(Operation::DisableKey { key, reason: incoming(&reason)? }, None).await?;
+    let changed = exchange.change(Operation::DisableKey { key, reason: incoming(&reason)? }).await?;
     answer(&exchange, changed)
 }
 
@@ -164,7 +163,7 @@ async fn disable_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn revoke_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
-    let changed = exchange.change(Operation::RevokeKey { key, reason: incoming(&reason)? }, None).await?;
+    let changed = exchange.change(Operation::RevokeKey { key, reason: incoming(&reason)? }).await?;
     answer(&exchange, changed)
 }
 
@@ -184,7 +183,7 @@ async fn revoke_key_version(mut exchange: Exchange) -> Result<Response, Failure>
         .ok_or_else(|| Error::invalid("in the path: versions are numbered from 1"))?;
     let WithReason { reason } = exchange.json().await?;
     let operation = Operation::RevokeKeyVersion { key, version, reason: incoming(&reason)? };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -193,7 +192,7 @@ async fn named(exchange: &mut Exchange) -> Result<KeyId, Error> {
 }
 
 fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, key_changed)
+    exchange.changed(changed, key_changed)
 }
 
 fn key_changed(changed: Changed, record: RecordId) -> Result<KeyChanged, Error> {

@@ -20,6 +20,7 @@ mod keys;
 mod names;
 mod operation;
 mod principals;
+mod terms;
 mod trust;
 mod whoami;
 mod wiped;
