@@ -177,7 +177,7 @@ fn run(command: Subcommands) -> Result<(), Failure> {
             config.key_store.settings()?;
             config.key_store.name()?;
             config.database.database()?;
-            config.tls.server_config(Arc::<ClientCertificates>::default())?;
+            config.tls.server_config(config.tls.server_certificate()?, Arc::<ClientCertificates>::default())?;
             println!("the configuration is good");
             Ok(())
         }
@@ -200,6 +200,7 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
     let clock = Arc::new(SystemClock);
     // Before anything else: a signal that comes while the server starts is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
     // Only borrowed: its folder is locked for as long as it lives.
     if let Some(installation) = &development {
@@ -210,10 +211,14 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
             file.display()
         );
     }
-    let failed = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        name = server.failed() => Some(name),
+    let failed = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            name = server.failed() => break Some(name),
+            // What is wrong with the new certificate stands in the log.
+            _ = hang_up.recv() => drop(server.reload_certificate()),
+        }
     };
     server.stop().await;
     match failed {

@@ -178,8 +178,10 @@ fn advice_for(code: Code) -> Option<&'static str> {
         | Code::LeaseLost
         | Code::HsmUnavailable
         | Code::StoreUnavailable
+        | Code::DiskReserve
         | Code::DeadlineExceeded
         | Code::IdempotencyInProgress
+        | Code::RateLimited
         | Code::Overloaded => Some("nothing was done; try again in a moment"),
         Code::Internal => Some("tell the server's operator the request id: its log says more"),
         Code::InvalidRequest

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{id::RequestId, wire::problem::Problem};
 
-    const RETRY: Retry = Retry { most: 4, deadline: Duration::from_secs(60) };
+    const RETRY: Retry = Retry { most: 4, deadline: Duration::from_mins(1) };
 
     fn problem(code: Code) -> Error {
         Error::Problem(Box::new(Problem::new(code, "x", RequestId::from_bytes([1; 16]))))

@@ -72,8 +72,12 @@ words!(
         HsmUnavailable = "hsm_unavailable",
         /// The database does not answer.
         StoreUnavailable = "store_unavailable",
+        /// The server's disk is almost full; what is left is kept for control changes.
+        DiskReserve = "disk_reserve",
         /// The request did not arrive, or could not be answered, in the time that one request may take.
         DeadlineExceeded = "deadline_exceeded",
+        /// The caller asks more often than one may, or has too many requests under way.
+        RateLimited = "rate_limited",
         /// Too many requests at once.
         Overloaded = "overloaded",
         /// A fault of the server's own.
@@ -109,13 +113,14 @@ impl Code {
             | Self::SeparationOfDuties => 409,
             Self::RevisionMismatch => 412,
             Self::BodySize => 413,
-            Self::Overloaded => 429,
+            Self::RateLimited | Self::Overloaded => 429,
             Self::Internal => 500,
             Self::AuditUnavailable
             | Self::LeaseLost
             | Self::OutcomeUnknown
             | Self::HsmUnavailable
             | Self::StoreUnavailable
+            | Self::DiskReserve
             | Self::DeadlineExceeded => 503,
         }
     }
@@ -153,7 +158,9 @@ impl Code {
             Self::OutcomeUnknown => "outcome unknown",
             Self::HsmUnavailable => "key store unavailable",
             Self::StoreUnavailable => "database unavailable",
+            Self::DiskReserve => "disk reserve",
             Self::DeadlineExceeded => "deadline exceeded",
+            Self::RateLimited => "rate limited",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal error",
         }

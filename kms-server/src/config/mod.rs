@@ -17,7 +17,7 @@ pub use self::{
     database::DatabaseSection,
     key_store::KeyStoreSection,
     limits::LimitsSection,
-    listen::{ListenSection, TlsSection},
+    listen::{ListenSection, TlsSection, TlsVersion},
 };
 use crate::{model::Region, telemetry::LogSection};
 
@@ -108,6 +108,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
+        self.limits.check()?;
         if let Some(database) = &self.database.sqlite
             && database.parent() == self.anchor.file.parent()
         {

@@ -24,6 +24,8 @@ struct Readiness {
     /// What the token last failed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     hsm_error: Option<String>,
+    /// There is more room on the disk than the reserve; without it keys are not used, and control changes still are made.
+    disk: bool,
     revision: u64,
     node: String,
 }
@@ -45,6 +47,7 @@ async fn readyz(State(operations): State<Operations>) -> impl IntoResponse {
         control: cluster.is_serving(),
         hsm: token.usable,
         hsm_error: token.last_error,
+        disk: !operations.service.is_disk_low(),
         revision: cluster.snapshot().revision.0,
         node: cluster.node().to_string(),
     };

@@ -1,5 +1,6 @@
 //! What the server does on its own, again and again. A job builds changes like everybody else, and may be repeated.
 
+mod disk;
 mod doubt;
 mod names;
 
@@ -7,6 +8,7 @@ use crate::{service::Service, supervisor::Supervisor};
 
 /// Starts every job.
 pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
+    run(supervisor, service, "disk", async |service| disk::watch(&service).await);
     run(supervisor, service, "doubt", async |service| doubt::resolve(&service).await);
     run(supervisor, service, "names", async |service| names::forget(&service).await);
 }

@@ -9,6 +9,7 @@ mod line;
 mod lists;
 mod once;
 mod random;
+mod reserve;
 mod rewrap;
 mod transfer;
 mod unsealed;
@@ -25,13 +26,14 @@ use kms_client::{
     id::{DataKeyId, KeyId, KeyVersion},
 };
 
-pub use audit_log::{AuditPage, AuditSearch};
+pub use audit_log::{AuditPage, AuditSearch, recorded_action};
 pub use control::Changed;
 pub use generate::{GenerateItem, Generated};
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
-pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
+pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
 pub use once::{Once, OnceName, Terms};
+pub use reserve::Reserve;
 pub use rewrap::{RewrapItem, Rewrapped};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
@@ -83,6 +85,8 @@ pub struct Parts {
     pub region: Region,
     /// The name of the key store that new keys go to.
     pub key_store: Name,
+    /// The room that is kept for control changes.
+    pub reserve: Reserve,
 }
 
 /// A key as callers name it.

@@ -50,7 +50,10 @@ pub struct OnceName(String);
 
 /// The named requests that are under way on this node.
 #[derive(Debug, Clone, Default)]
-pub(super) struct UnderWay(Arc<Mutex<HashMap<(PrincipalId, OnceName), [u8; 32]>>>);
+pub(super) struct UnderWay(Arc<Mutex<Names>>);
+
+/// Whose name it is, the name, and the digest of the request.
+type Names = HashMap<(PrincipalId, OnceName), [u8; 32]>;
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl Service {
             Err(error) => return self.failed_change(call, &change, error).await,
         };
         match self.made_before(call, &once).await {
-            Ok(Some(made)) => self.repeat(call, made).await,
+            Ok(Some(earlier)) => self.repeat(call, earlier).await,
             Ok(None) => make(change).await,
             Err(error) => self.failed_change(call, &change, error).await,
         }

@@ -12,6 +12,7 @@ mod column;
 mod control_changes;
 mod control_head;
 mod control_rows;
+mod disk;
 mod error;
 mod hsm_objects;
 mod hsm_roots;
@@ -35,6 +36,7 @@ pub use self::{
     control_changes::ControlChange,
     control_head::Head,
     control_rows::StoredRow,
+    disk::free_bytes,
     error::{CommitError, Error},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
@@ -59,7 +61,7 @@ pub enum Database {
     Postgres {
         /// `postgres://user:password@host/database?sslmode=verify-full`.
         url: SecretString,
-        /// The most connections this node opens, besides the audit writer's own.
+        /// The most connections this node opens, besides the audit writer's own and two for control changes.
         connections: u32,
     },
 }

@@ -129,8 +129,10 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::OutcomeUnknown
         | Code::HsmUnavailable
         | Code::StoreUnavailable
+        | Code::DiskReserve
         | Code::DeadlineExceeded
         | Code::IdempotencyInProgress
+        | Code::RateLimited
         | Code::Overloaded => Exit::Unavailable,
         Code::InvalidRequest
         | Code::InvalidWrappedKey

@@ -114,7 +114,11 @@ fn operation_mut<'a>(item: &'a mut PathItem, method: &utoipa::openapi::HttpMetho
 fn problems(operation: &Operation) -> Vec<Code> {
     let mut codes = vec![Code::DeadlineExceeded, Code::AuditUnavailable, Code::Overloaded, Code::Internal];
     let Some(action) = operation.operation_id.as_deref().and_then(action) else { return codes };
+    codes.push(Code::RateLimited);
     codes.extend([Code::Unauthenticated, Code::NotPermitted, Code::LeaseLost, Code::InvalidRequest]);
+    if action.is_data() {
+        codes.push(Code::DiskReserve);
+    }
     let takes_body = operation.request_body.is_some();
     if takes_body {
         codes.push(Code::BodySize);

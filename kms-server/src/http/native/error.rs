@@ -1,6 +1,8 @@
 //! What went wrong, as this dialect says it: the one mapping from our errors to codes, statuses and problem details (RFC
 //! 9457). Causes go to the log, under the request's id, and nowhere else.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -17,7 +19,7 @@ use super::{names, terms};
 use crate::{
     authn,
     gate::Refused,
-    http::AnswerBody,
+    http::{AnswerBody, TooMuch},
     model::{Error, Refusal},
 };
 
@@ -30,6 +32,8 @@ pub(super) struct Failure {
     reason: &'static str,
     change: Option<ChangeId>,
     revision: Option<Revision>,
+    /// When to ask again, where more is known than "in a moment".
+    wait: Option<Duration>,
     recorded: Recorded,
 }
 
@@ -53,6 +57,7 @@ impl Failure {
             reason: code.as_str(),
             change: None,
             revision: None,
+            wait: None,
             recorded: Recorded::NotYet,
         }
     }
@@ -84,6 +89,20 @@ impl Failure {
     /// More requests than are taken at once.
     pub(super) fn overloaded() -> Self {
         Self::new(Code::Overloaded, "more requests at once than this node takes; try again in a moment")
+    }
+
+    /// One principal asks too much.
+    fn too_much(too_much: TooMuch) -> Self {
+        match too_much {
+            TooMuch::AtOnce => Self::new(
+                Code::RateLimited,
+                "the caller has as many requests under way as one may; wait for one of their answers",
+            ),
+            TooMuch::TooOften(wait) => {
+                let detail = "the caller asks more often than one may; each item of a batch counts";
+                Self { wait: Some(wait), ..Self::new(Code::RateLimited, detail) }
+            }
+        }
     }
 
     /// The request took longer than one may.
@@ -124,6 +143,11 @@ impl Failure {
         Self { recorded: record.map_or(Recorded::WithoutId, Recorded::As), ..self }
     }
 
+    /// When to ask again.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
     /// The problem details.
     pub(super) fn into_problem(self, request: RequestId) -> Problem {
         let record = match self.recorded {
@@ -135,8 +159,8 @@ impl Failure {
     }
 }
 
-/// The problem as an answer.
-pub(super) fn response(problem: &Problem) -> Response {
+/// The problem as an answer, and when to ask again.
+pub(super) fn response(problem: &Problem, wait: Option<Duration>) -> Response {
     // A problem is text and numbers, which always can be written as JSON.
     let bytes = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(axum::body::Body::new(AnswerBody::open(bytes.into())));
@@ -154,7 +178,9 @@ pub(super) fn response(problem: &Problem) -> Response {
     // Whoever does not know whether a change was made must look before trying again.
     let passes = matches!(problem.status, 429 | 503) || problem.code == Code::IdempotencyInProgress;
     if passes && problem.code != Code::OutcomeUnknown {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        // RFC 9110 section 10.2.3: whole seconds.
+        let seconds = wait.map_or(1, |wait| u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(1).max(1));
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -187,6 +213,12 @@ impl From<Refused> for Failure {
         // What says nothing but that there is no record, or not yet, needs none; whatever else has none gets it now.
         let silent = matches!(failure.code, Code::AuditUnavailable | Code::LeaseLost | Code::OutcomeUnknown);
         if record.is_some() || silent { failure.noted(record) } else { failure }
+    }
+}
+
+impl From<TooMuch> for Failure {
+    fn from(too_much: TooMuch) -> Self {
+        Self::too_much(too_much)
     }
 }
 
@@ -227,6 +259,7 @@ const fn code(error: &Error) -> Code {
             Refusal::LeaseLost => Code::LeaseLost,
             Refusal::HsmUnavailable => Code::HsmUnavailable,
             Refusal::StoreUnavailable => Code::StoreUnavailable,
+            Refusal::DiskReserve => Code::DiskReserve,
             Refusal::Overloaded => Code::Overloaded,
         },
         Error::OutcomeUnknown(_) => Code::OutcomeUnknown,
@@ -249,7 +282,7 @@ mod tests {
 
     fn status_of(error: Error) -> (u16, &'static str) {
         let problem = Failure::from(error).into_problem(REQUEST);
-        assert_eq!(response(&problem).status().as_u16(), problem.status);
+        assert_eq!(response(&problem, None).status().as_u16(), problem.status);
         (problem.status, problem.code.as_str())
     }
 
@@ -287,7 +320,7 @@ mod tests {
         assert_eq!(failure.recorded(), Recorded::WithoutId);
         let problem = failure.into_problem(REQUEST);
         assert_eq!(problem.change_id, Some(change));
-        assert!(!response(&problem).headers().contains_key(header::RETRY_AFTER));
+        assert!(!response(&problem, None).headers().contains_key(header::RETRY_AFTER));
     }
 
     #[test]
@@ -304,9 +337,15 @@ mod tests {
     fn headers_say_what_to_do() {
         let unknown = Failure::from(authn::Refused::TokenSignature);
         assert_eq!(unknown.reason(), "token_signature");
-        let response_of = |failure: Failure| response(&failure.into_problem(REQUEST));
+        let response_of = |failure: Failure| {
+            let wait = failure.wait();
+            response(&failure.into_problem(REQUEST), wait)
+        };
         assert_eq!(response_of(unknown).headers()[header::WWW_AUTHENTICATE], "Bearer");
         assert_eq!(response_of(Failure::overloaded()).headers()[header::RETRY_AFTER], "1");
+        let limited = Failure::from(TooMuch::TooOften(Duration::from_millis(2001)));
+        assert_eq!(response_of(limited).headers()[header::RETRY_AFTER], "3");
+        assert_eq!(response_of(Failure::from(TooMuch::AtOnce)).headers()[header::RETRY_AFTER], "1");
         assert_eq!(response_of(Failure::method()).status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

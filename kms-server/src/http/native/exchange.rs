@@ -3,6 +3,7 @@
 
 use std::{
     fmt::{self, Display},
+    num::NonZeroU32,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -29,7 +30,7 @@ use crate::{
     authn::Moment,
     cluster::{Section, Snapshot},
     gate::{Answer, Released},
-    http::Connection,
+    http::{Admitted, Connection, Way},
     model::{Error, Operation},
     policy::Policies,
     service::{Call, Changed, Once, Service, Terms},
@@ -48,6 +49,8 @@ pub(super) struct Exchange {
     stated: Stated,
     /// What an idempotency key stands for, once the body was read.
     digest: Option<[u8; 32]>,
+    #[expect(dead_code, reason = "the request counts as under way until this is dropped")]
+    admitted: Admitted,
     /// Never locked: it only makes of a body, which is not `Sync`, something that references may be held to.
     body: Mutex<Body>,
 }
@@ -68,9 +71,12 @@ impl FromRequest<Arc<Api>> for Exchange {
         tracing::Span::current().record("principal.id", tracing::field::display(caller.principal()));
         arrival.authenticated(&caller);
         let call = Call { caller, request: Arc::clone(&arrival.request) };
+        let way = Way::of(arrival.operation.action());
+        let admitted = api.app.admission.admit(way, call.caller.principal())?;
+        api.app.service.check_room(arrival.operation.action())?;
         let stated = Stated::read(&parts.headers, arrival.operation.action())?;
         let (api, body) = (Arc::clone(api), Mutex::new(body));
-        Ok(Self { api, arrival, call, connection, parts, stated, digest: None, body })
+        Ok(Self { api, arrival, call, connection, parts, stated, digest: None, admitted, body })
     }
 }
 
@@ -81,6 +87,14 @@ impl Exchange {
 
     pub(super) fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// Counts the items of a batch; the request itself counted as one.
+    pub(super) fn charge_items(&self, items: usize) -> Result<(), Failure> {
+        let more = u32::try_from(items.saturating_sub(1)).ok().and_then(NonZeroU32::new);
+        let way = Way::of(self.arrival.operation.action());
+        more.map_or(Ok(()), |more| self.api.app.admission.charge(way, self.call.caller.principal(), more))?;
+        Ok(())
     }
 
     /// The control state in force, for finding what names stand for.

@@ -108,10 +108,10 @@ fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>,
 /// A string as structured fields write it (RFC 9651 section 3.3.3), or the same without the quotes.
 fn name(text: &str) -> Result<OnceName, Error> {
     let Some(quoted) = text.strip_prefix('"') else {
-        return match text.contains(['"', '\\', ' ', ',', ';']) {
-            true => Err(Error::invalid("`idempotency-key`: not of the form `\"...\"`")),
-            false => text.parse(),
-        };
+        if text.contains(['"', '\\', ' ', ',', ';']) {
+            return Err(Error::invalid("`idempotency-key`: not of the form `\"...\"`"));
+        }
+        return text.parse();
     };
     let mut name = String::with_capacity(quoted.len());
     let mut characters = quoted.chars();
