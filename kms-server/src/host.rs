@@ -122,11 +122,12 @@ impl Host {
                 ..Draft::system(request, change.operation.action().code(), &self.region, revision.0)
             };
             let intent = record.to_intent()?;
-            Ok::<_, model::Error>(Proposal { rows, record, intent })
+            Ok::<_, model::Error>(Proposal { rows, record, intent, once: None })
         };
         let result = match self.cluster.commit(&change, None, decide).await {
             Ok(committed) => self.finish(&change, committed).await,
             Err(CommitError::Refused(_, error) | CommitError::Failed(error)) => Err(error.into()),
+            Err(CommitError::MadeBefore) => Err(model::Error::internal("a host command has no name").into()),
             Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id).into()),
         };
         self.audit.stop().await;

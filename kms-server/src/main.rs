@@ -275,6 +275,7 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
     let clock = Arc::new(SystemClock);
     // Before anything else: a signal that comes while the server starts is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
     // Only borrowed: its folder is locked for as long as it lives.
     if let Some(installation) = &development {
@@ -285,10 +286,14 @@ async fn serve(config: &Config, development: Option<dev::Installation>) -> Resul
             file.display()
         );
     }
-    let unfit = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        unfit = server.failed() => Some(unfit),
+    let unfit = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            unfit = server.failed() => break Some(unfit),
+            // What is wrong with the new certificate stands in the log.
+            _ = hang_up.recv() => drop(server.reload_certificate()),
+        }
     };
     if unfit == Some(Unfit::HsmStuck) {
         leave_by_force()?;

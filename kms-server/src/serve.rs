@@ -1,23 +1,32 @@
 //! Builds everything once, runs it, and takes it down in order.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, sync::OnceLock};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use hsm::{Hsm, ObjectId, Uptime};
 use kms_client::id::NodeId;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     audit::Audit,
-    authn::{Authenticator, ClientCertificates},
+    authn::Authenticator,
     cluster::{self, Anchor, AnchorFile, AnchorToken, AuditHead, Cluster, RowKey, SecretLabel, SystemSecrets},
     config::{Config, ConfigError},
     gate::{ContextKey, Gate},
-    http::{AppState, CursorKey, Listener, native, operations},
+    http::{Admission, AppState, BadCertificate, CursorKey, Listener, ServerCertificate, native, operations},
     jobs,
     model::{self, Clock, ControlState, Ids, VersionState},
     policy::Policies,
-    service::{Parts, Service, WrapCounts},
+    service::{Parts, Reserve, Service, WrapCounts},
     store::{HsmRoots, Store},
     supervisor::Supervisor,
 };
@@ -83,6 +92,7 @@ pub struct Server {
     audit: Audit,
     store: Store,
     hsm: Hsm,
+    certificate: Arc<ServerCertificate>,
 }
 
 /// Why a server that ran is no longer fit to.
@@ -93,7 +103,8 @@ pub enum Unfit {
     Task(&'static str),
     /// A call to the token does not return; another process may reach it.
     #[error(
-        "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled;          see to the HSM and its connection, and start the server again"
+        "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled; \
+         see to the HSM and its connection, and start the server again"
     )]
     HsmStuck,
 }
@@ -264,7 +275,7 @@ impl Server {
     /// [`ServeError`]; nothing then runs.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: PrometheusHandle) -> Result<Self, ServeError> {
         // What can be seen to be wrong is, before anything is opened or made.
-        config.tls.server_config(Arc::<ClientCertificates>::default())?;
+        let certificate = config.tls.server_certificate()?;
         let foundation = Foundation::open(config, &clock).await?;
         let (edge, core) = (Supervisor::default(), Supervisor::default());
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&clock), core.clone()));
@@ -299,17 +310,21 @@ impl Server {
             supervisor: core.clone(),
             region: config.region.clone(),
             key_store: config.key_store.name()?,
+            reserve: reserve(config),
         });
+        service.look_at_disk();
         service.take_back_unmade().await?;
         authenticator.start(&core);
         jobs::start(&edge, &service);
 
         let limits = config.limits.limits();
-        let tls = config.tls.server_config(authenticator.client_certificates())?;
+        let tls = config.tls.server_config(Arc::clone(&certificate), authenticator.client_certificates())?;
+        watch(&core, &certificate);
         let api = listen(config.listen.api).await?;
         let operations = listen(config.listen.operations).await?;
         let cursors = Arc::new(CursorKey::new(secrets.secret(SecretLabel::Cursors)?));
-        let state = AppState { service: service.clone(), authenticator, cursors, limits: limits.clone() };
+        let admission = Arc::new(Admission::new(&limits, service.clock()));
+        let state = AppState { service: service.clone(), authenticator, cursors, limits: limits.clone(), admission };
         let server = Self {
             api: address(&api, config.listen.api),
             operations: address(&operations, config.listen.operations),
@@ -320,6 +335,7 @@ impl Server {
             audit,
             store,
             hsm,
+            certificate,
         };
         let routes = native::routes(state);
         edge.run(
@@ -333,6 +349,15 @@ impl Server {
         );
         tracing::info!(node.id = %node, server.api = %server.api, server.operations = %server.operations, "serving");
         Ok(server)
+    }
+
+    /// Reads the server's own certificate again.
+    ///
+    /// # Errors
+    ///
+    /// [`BadCertificate`]; the certificate in use then stays in use.
+    pub fn reload_certificate(&self) -> Result<(), BadCertificate> {
+        self.certificate.reload()
     }
 
     /// Resolves with what makes the server unfit.
@@ -376,6 +401,32 @@ async fn load_keys(hsm: &Hsm, state: &ControlState) -> Result<(), ServeError> {
     metrics::gauge!("keyward_key_versions_unusable").set(f64::from(unusable));
     Ok(())
 }
+
+/// On SQLite the node's own disks are watched: the database's and the anchor's.
+fn reserve(config: &Config) -> Reserve {
+    let Some(database) = &config.database.sqlite else { return Reserve::default() };
+    let folders = [database.as_path(), config.anchor.file.as_path()];
+    let folders = folders.into_iter().filter_map(Path::parent).map(Path::to_owned).collect();
+    Reserve::new(folders, config.database.reserve_mib.saturating_mul(1024 * 1024))
+}
+
+/// Looks every few seconds whether the certificate's files were replaced.
+fn watch(supervisor: &Supervisor, certificate: &Arc<ServerCertificate>) {
+    let (stopping, certificate) = (supervisor.clone(), Arc::clone(certificate));
+    supervisor.run("certificate", async move {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => drop(certificate.reload_if_changed()),
+                () = stopping.stopping() => return,
+            }
+        }
+    });
+}
+
+/// How often the certificate's files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })

@@ -262,13 +262,12 @@ async fn write_config(folder: &Path, module: &Path, backend: Backend, identities
          [tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n\
          [database]\n{}\n\
          [key_store]\nmodule = \"{}\"\ntoken_label = \"{label}\"\npin_file = \"pin\"\n\
-         [anchor]\nfile = \"anchor/anchor.json\"\n\
-         {more}\n",
+         [anchor]\nfile = \"anchor/anchor.json\"\n",
         backend.section(folder).await,
         module.display(),
     );
     let file = folder.join("kms.toml");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, with_more(text, more)).unwrap();
     Config::read(&file).unwrap()
 }
 
@@ -276,6 +275,23 @@ async fn write_config(folder: &Path, module: &Path, backend: Backend, identities
 pub(crate) fn write_secret(path: &Path, text: &str) {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+}
+
+/// The configuration with more lines, each in its section.
+fn with_more(mut text: String, more: &str) -> String {
+    let mut end = text.len();
+    for line in more.lines() {
+        if line.starts_with('[') {
+            if !text.contains(line) {
+                text.push_str(line);
+                text.push('\n');
+            }
+            end = text.find(line).unwrap() + line.len() + 1;
+        } else {
+            text.insert_str(end, &format!("{line}\n"));
+        }
+    }
+    text
 }
 
 async fn make_token(config: &Config) {

@@ -165,17 +165,18 @@ async fn administrators_at_once(backend: Backend) {
     // Eight updates that expect the same revision: one finds it.
     let update = |turn: usize| UpdateKey {
         description: Some(format!("the update of {turn}").parse().unwrap()),
-        expected_revision: Some(named.revision),
         ..UpdateKey::default()
     };
     let updates: Vec<_> = (0..admins.len()).map(update).collect();
     let wanted = KeyName::Id(named.id);
-    let results = join_all(admins.iter().zip(&updates).map(|(admin, update)| admin.update_key(&wanted, update))).await;
-    let winners = wins(results, Code::Conflict);
+    let at_once: Vec<_> = admins.iter().map(|admin| admin.if_revision(named.revision)).collect();
+    let results = join_all(at_once.iter().zip(&updates).map(|(admin, update)| admin.update_key(&wanted, update))).await;
+    let winners = wins(results, Code::RevisionMismatch);
     let [winner] = winners.as_slice() else { panic!("{winners:?}") };
     assert_eq!(audrey.key(&wanted).await.unwrap().key, winner.key);
-    let stale = admins[0].update_key(&wanted, &updates[0]).await.unwrap_err();
-    assert_eq!(stale.code(), Some(Code::Conflict));
+    let stale = at_once[0].update_key(&wanted, &updates[0]).await.unwrap_err();
+    assert_eq!(stale.code(), Some(Code::RevisionMismatch));
+    assert_eq!(stale.problem().unwrap().revision, Some(winner.key.revision));
 
     // Thirty-two changes that have nothing to do with each other: all of them, in one order.
     let principals = (0..32).map(async |turn| {

@@ -132,7 +132,7 @@ async fn there_are_so_many_requests_and_no_more() {
     slow.write_all(ask.as_bytes()).await.unwrap();
     // RFC 9110 section 10.1.1: the server has begun with the request, and waits for its body.
     until(&mut slow, "HTTP/1.1 100 Continue\r\n\r\n").await;
-    let refused = kms.ask(&Ask::new("GET", "/v1/whoami").token(&kms.token("ada"))).await;
+    let refused = kms.ask(&Ask::new("GET", "/v1/keys").token(&kms.token("ada"))).await;
     assert_eq!((refused.status, refused.code().as_deref()), (429, Some("overloaded")));
     assert_eq!(refused.headers["retry-after"], "1");
     slow.write_all(body.as_bytes()).await.unwrap();

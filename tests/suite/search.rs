@@ -239,11 +239,22 @@ async fn a_change_is_on_record_with_before_and_after() {
         let again = client.change(disabled.receipt.change_id).await.unwrap().change;
         assert_eq!(again.receipt, disabled.receipt);
         assert_eq!(again.kind, "disable_key");
+        let (before, after) = (again.before.unwrap().to_string(), again.after.unwrap().to_string());
+        assert!(before.contains("\"enabled\"") && !before.contains("looking into it"), "{before}");
+        assert!(after.contains("looking into it"), "{after}");
         let list = client.list_changes(&ChangeQuery { limit: Some(2), cursor: None }).await.unwrap();
         let receipts: Vec<_> = list.changes.iter().map(|change| change.receipt.clone()).collect();
         assert_eq!(receipts, [disabled.receipt.clone(), rotated.receipt.clone()]);
         assert!(list.next_cursor.is_some());
     }
+    // A creation had nothing before it, and lists leave it out.
+    let created = find(&audrey, json!({ "action": "create_key" })).await[0].record.change.unwrap();
+    assert_eq!(audrey.change(created).await.unwrap().change.before, None);
+    // A change's record is found by the change, and the records of nodes, the founding one included, by their action.
+    let of_change = find(&audrey, json!({ "change": rotated.receipt.change_id })).await;
+    assert_eq!(of_change.iter().map(|view| view.id).collect::<Vec<_>>(), [rotated.record]);
+    assert_eq!(find(&audrey, json!({ "action": "node_start" })).await.len(), 3);
+    assert_eq!(find(&audrey, json!({ "action": "node_stop" })).await.len(), 2);
     let mut sql = Sql::connect(&kms.config).await;
     let chained = "SELECT count(*) FROM control_changes c JOIN control_changes p ON p.revision = c.revision - 1 \
                    WHERE c.previous <> p.hash";

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use reqwest::{Certificate, Identity, Url, redirect, tls};
 use zeroize::Zeroizing;
 
-use super::{Client, token::Token, transport::Transport};
+use super::{Client, retry::Retry, terms::Terms, token::Token, transport::Transport};
 use crate::config::Error;
 
 /// Describes a [`Client`]. It needs a URL, and a token, a certificate, or a token that is bound to a certificate.
@@ -17,7 +17,7 @@ pub struct Builder {
     token_file: Option<PathBuf>,
     certificate: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
     timeout: Duration,
-    retries: u32,
+    retry: Retry,
 }
 
 impl Default for Builder {
@@ -29,7 +29,7 @@ impl Default for Builder {
             token_file: None,
             certificate: None,
             timeout: Duration::from_secs(30),
-            retries: 2,
+            retry: Retry { most: 4, deadline: Duration::from_mins(1) },
         }
     }
 }
@@ -71,10 +71,16 @@ impl Builder {
         self
     }
 
-    /// How often to ask again when the server is overloaded or cannot answer for a moment; twice unless given. Control
-    /// changes are never asked for again.
+    /// How often to ask again where that is safe: when the server is overloaded, cannot answer for a moment, or cannot be
+    /// reached. Four times unless given; 0 for never.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
+        self.retry.most = retries;
+        self
+    }
+
+    /// How long one call may take, all that is asked again included; a minute unless given.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.retry.deadline = deadline;
         self
     }
 
@@ -118,7 +124,10 @@ impl Builder {
             http = http.identity(Identity::from_pem(&pem).map_err(Error::Certificate)?);
         }
         let http = http.build().map_err(Error::Tls)?;
-        Ok(Client { transport: Arc::new(Transport::new(http, base, token, self.retries)) })
+        Ok(Client {
+            transport: Arc::new(Transport::new(http, base, token, self.timeout, self.retry)),
+            terms: Terms::default(),
+        })
     }
 }
 

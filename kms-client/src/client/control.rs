@@ -30,7 +30,7 @@ impl Client {
 
     /// Creates a key.
     pub async fn create_key(&self, request: &CreateKey) -> Result<KeyChanged> {
-        self.transport.post(&["keys"], request, Repeat::Never).await
+        self.create(&["keys"], request).await
     }
 
     /// A page of keys.
@@ -45,34 +45,34 @@ impl Client {
 
     /// Changes what is not fixed about a key.
     pub async fn update_key(&self, key: &KeyName, request: &UpdateKey) -> Result<KeyChanged> {
-        self.transport.patch(&["keys", &key.to_string()], request).await
+        self.patch(&["keys", &key.to_string()], request).await
     }
 
     /// Gives a key a new primary version.
     pub async fn rotate_key(&self, key: &KeyName) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "rotate"], &Nothing {}, Repeat::Never).await
+        self.extend(&["keys", &key.to_string(), "rotate"], &Nothing {}).await
     }
 
     /// Lets a disabled key work again.
     pub async fn enable_key(&self, key: &KeyName) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "enable"], &Nothing {}, Repeat::Never).await
+        self.act(&["keys", &key.to_string(), "enable"], &Nothing {}).await
     }
 
     /// Suspends a key until it is enabled again.
     pub async fn disable_key(&self, key: &KeyName, reason: Reason) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "disable"], &WithReason { reason }, Repeat::Never).await
+        self.act(&["keys", &key.to_string(), "disable"], &WithReason { reason }).await
     }
 
     /// Revokes a key for good.
     pub async fn revoke_key(&self, key: &KeyName, reason: Reason) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "revoke"], &WithReason { reason }, Repeat::Never).await
+        self.act(&["keys", &key.to_string(), "revoke"], &WithReason { reason }).await
     }
 
     /// Revokes one version of a key for good.
     pub async fn revoke_version(&self, key: &KeyName, version: KeyVersion, reason: Reason) -> Result<KeyChanged> {
         let (key, version) = (key.to_string(), version.to_string());
         let path = ["keys", &key, "versions", &version, "revoke"];
-        self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
+        self.act(&path, &WithReason { reason }).await
     }
 
     /// Who used a key, and when.
@@ -92,7 +92,7 @@ impl Client {
 
     /// Creates a principal.
     pub async fn create_principal(&self, request: &CreatePrincipal) -> Result<PrincipalChanged> {
-        self.transport.post(&["principals"], request, Repeat::Never).await
+        self.create(&["principals"], request).await
     }
 
     /// A page of principals.
@@ -111,24 +111,24 @@ impl Client {
         principal: &PrincipalRef,
         request: &UpdatePrincipal,
     ) -> Result<PrincipalChanged> {
-        self.transport.patch(&["principals", &principal.to_string()], request).await
+        self.patch(&["principals", &principal.to_string()], request).await
     }
 
     /// Cuts all access of a principal.
     pub async fn suspend_principal(&self, principal: &PrincipalRef, reason: Reason) -> Result<PrincipalChanged> {
         let path = ["principals", &principal.to_string(), "suspend"];
-        self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
+        self.act(&path, &WithReason { reason }).await
     }
 
     /// Gives a suspended principal its access back.
     pub async fn reinstate_principal(&self, principal: &PrincipalRef, reason: Reason) -> Result<PrincipalChanged> {
         let path = ["principals", &principal.to_string(), "reinstate"];
-        self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
+        self.act(&path, &WithReason { reason }).await
     }
 
     /// Adds a way for a principal to prove who it is.
     pub async fn add_credential(&self, principal: &PrincipalRef, proof: &Proof) -> Result<PrincipalChanged> {
-        self.transport.post(&["principals", &principal.to_string(), "credentials"], proof, Repeat::Never).await
+        self.extend(&["principals", &principal.to_string(), "credentials"], proof).await
     }
 
     /// Takes a credential away from a principal.
@@ -138,12 +138,12 @@ impl Client {
         credential: CredentialId,
     ) -> Result<PrincipalChanged> {
         let (principal, credential) = (principal.to_string(), credential.to_string());
-        self.transport.delete(&["principals", &principal, "credentials", &credential]).await
+        self.delete(&["principals", &principal, "credentials", &credential]).await
     }
 
     /// Gives a principal a role.
     pub async fn create_binding(&self, request: &CreateBinding) -> Result<BindingChanged> {
-        self.transport.post(&["bindings"], request, Repeat::Never).await
+        self.create(&["bindings"], request).await
     }
 
     /// A page of bindings.
@@ -159,7 +159,7 @@ impl Client {
     /// Ends a binding.
     pub async fn end_binding(&self, binding: BindingId, reason: Reason) -> Result<BindingChanged> {
         let path = ["bindings", &binding.to_string(), "end"];
-        self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
+        self.act(&path, &WithReason { reason }).await
     }
 
     /// The built-in roles and what they allow.

@@ -50,6 +50,6 @@ operations! {
 
 impl Client {
     async fn data<B: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<A> {
-        self.transport.post(path, body, Repeat::Harmless).await
+        self.transport.post(path, body, Repeat::Unsent).await
     }
 }

@@ -172,14 +172,18 @@ fn advice_for(code: Code) -> Option<&'static str> {
         Code::InvalidWrappedKey => Some("give the same encryption context as when it was wrapped, to the letter"),
         Code::KeyPendingDeletion => Some("a key admin can keep it: kms key cancel-deletion"),
         Code::KeyDisabled => Some("a key admin can enable it: kms key enable"),
-        Code::Conflict => Some("look at it as it is now, then try again"),
+        Code::Conflict | Code::RevisionMismatch => Some("look at it as it is now, then try again"),
+        Code::IdempotencyKeyReused => Some("give each request an idempotency key of its own"),
         Code::OutcomeUnknown => Some("look whether it was made before you try again: kms change list"),
         Code::AuditUnavailable
         | Code::LeaseLost
         | Code::RotationPending
         | Code::HsmUnavailable
         | Code::StoreUnavailable
+        | Code::DiskReserve
         | Code::DeadlineExceeded
+        | Code::IdempotencyInProgress
+        | Code::RateLimited
         | Code::Overloaded => Some("nothing was done; try again in a moment"),
         Code::Internal => Some("tell the server's operator the request id: its log says more"),
         Code::InvalidRequest

@@ -1,8 +1,9 @@
 //! The HTTP client: one method for each operation of the native API, and envelope encryption on top of them.
 //!
-//! It speaks HTTP/1.1 over TLS 1.3 only, keeps its connections, and follows no redirect. What may be asked twice (reads
-//! and operations on data keys) is asked again when the server is overloaded or cannot answer for a moment; a control
-//! change never is, because an answer that got lost may have been a success.
+//! It speaks HTTP/1.1 over TLS 1.3 only, keeps its connections, and follows no redirect. It asks again, later each time and
+//! within a deadline, where that is safe: reads; operations on data keys that the server did not get, or did not carry out
+//! because it is overloaded or something it needs is away; creations, each of which has an idempotency key. Other control
+//! changes are never repeated, because an answer that got lost may have been a success.
 
 mod body;
 mod builder;
@@ -11,6 +12,8 @@ mod data;
 mod envelope;
 mod error;
 mod new_file;
+mod retry;
+mod terms;
 mod token;
 mod transport;
 mod trust;
@@ -29,6 +32,7 @@ pub use self::{
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Arc<transport::Transport>,
+    terms: terms::Terms,
 }
 
 impl Client {

@@ -1,34 +1,50 @@
-//! One request and its answer: encoding, credentials, asking again, and reading problems.
+//! One request and its answer: encoding, credentials, and reading problems.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, IF_MATCH, RETRY_AFTER},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 use zeroize::Zeroize;
 
 use super::{
     body::Body,
     error::{Error, Result},
+    retry::{self, Retry, Verdict},
     token::Token,
 };
-use crate::wire::problem::Problem;
+use crate::wire::problem::{Code, Problem};
 
 /// Longer than any answer: a thousand records or data keys, with room to spare.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
-/// The longest wait before asking again, whatever the server says.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Whether a request may be sent again when its outcome is a failure that may pass.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whether a request may be sent again when it failed in a way that may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
     /// It changes nothing.
     Harmless,
+    /// It works with key material: again only if the server did not get it, or says that it did nothing.
+    Unsent,
+    /// It creates something under an idempotency key, so the server knows it again.
+    Named,
     /// It is a control change: the answer that got lost may have been a success.
     Never,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Option<Bytes>,
+    pub(super) repeat: Repeat,
+    pub(super) if_match: Option<String>,
+    pub(super) idempotency_key: Option<String>,
 }
 
 /// What carries requests to one server.
@@ -37,22 +53,36 @@ pub(super) struct Transport {
     http: reqwest::Client,
     base: Url,
     token: Option<Token>,
-    retries: u32,
+    retry: Retry,
+    timeout: Duration,
+}
+
+/// Why one try had no success.
+struct Failed {
+    error: Error,
+    /// How long the server asks to wait.
+    wait: Option<Duration>,
+}
+
+impl Outgoing {
+    pub(super) fn new(method: Method, url: Url, repeat: Repeat) -> Self {
+        Self { method, url, body: None, repeat, if_match: None, idempotency_key: None }
+    }
 }
 
 impl Transport {
-    pub(super) fn new(http: reqwest::Client, base: Url, token: Option<Token>, retries: u32) -> Self {
-        Self { http, base, token, retries }
+    pub(super) fn new(http: reqwest::Client, base: Url, token: Option<Token>, timeout: Duration, retry: Retry) -> Self {
+        Self { http, base, token, retry, timeout }
     }
 
     pub(super) async fn get<A: DeserializeOwned>(&self, path: &[&str]) -> Result<A> {
-        self.send(Method::GET, self.url(path), None, Repeat::Harmless).await
+        self.send(&Outgoing::new(Method::GET, self.url(path), Repeat::Harmless)).await
     }
 
     pub(super) async fn list<Q: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], query: &Q) -> Result<A> {
         let request = self.http.get(self.url(path)).query(query).build();
         let url = request.map_err(|source| self.failed(source))?.url().clone();
-        self.send(Method::GET, url, None, Repeat::Harmless).await
+        self.send(&Outgoing::new(Method::GET, url, Repeat::Harmless)).await
     }
 
     pub(super) async fn post<B: Serialize + Sync, A: DeserializeOwned>(
@@ -61,56 +91,81 @@ impl Transport {
         body: &B,
         repeat: Repeat,
     ) -> Result<A> {
-        self.send(Method::POST, self.url(path), Some(encode(body)?), repeat).await
+        let body = Some(encode(body)?);
+        self.send(&Outgoing { body, ..Outgoing::new(Method::POST, self.url(path), repeat) }).await
     }
 
-    pub(super) async fn patch<B: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<A> {
-        self.send(Method::PATCH, self.url(path), Some(encode(body)?), Repeat::Never).await
+    /// Sends a request, again where that is safe and may help, and reads its answer.
+    pub(super) async fn send<A: DeserializeOwned>(&self, outgoing: &Outgoing) -> Result<A> {
+        let answer = self.send_again(outgoing).await?;
+        self.decode(answer.as_ref())
     }
 
-    pub(super) async fn delete<A: DeserializeOwned>(&self, path: &[&str]) -> Result<A> {
-        self.send(Method::DELETE, self.url(path), None, Repeat::Never).await
-    }
-
-    async fn send<A: DeserializeOwned>(
-        &self,
-        method: Method,
-        url: Url,
-        body: Option<Bytes>,
-        repeat: Repeat,
-    ) -> Result<A> {
-        let mut retries = if repeat == Repeat::Harmless { self.retries } else { 0 };
-        let mut fresh_token = false;
+    async fn send_again(&self, outgoing: &Outgoing) -> Result<Body> {
+        let (started, mut tries) = (Instant::now(), 0);
         loop {
-            let response = self.once(method.clone(), url.clone(), body.clone()).await?;
-            let status = response.status();
-            if status.is_success() {
-                let answer = self.read(response).await?;
-                return self.decode(answer.as_ref());
+            let left = self.retry.deadline.saturating_sub(started.elapsed());
+            let Failed { error, wait } = match self.send_known(outgoing, left).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let verdict = retry::verdict(&error, outgoing.repeat);
+            if verdict == Verdict::Final {
+                return Err(error);
             }
-            // Nobody has done anything for a caller they did not know.
-            if status == StatusCode::UNAUTHORIZED && !fresh_token && self.forget_token().await {
-                fresh_token = true;
-                continue;
+            let Some(pause) = self.retry.pause(tries, started.elapsed(), wait) else { return Err(error) };
+            sleep(pause).await;
+            if verdict == Verdict::LookFirst && !self.is_settled(&error).await {
+                return Err(error);
             }
-            if retries > 0 && matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                retries -= 1;
-                pause(response.headers()).await;
-                continue;
-            }
-            return Err(self.problem(response).await);
+            tries += 1;
         }
     }
 
-    async fn once(&self, method: Method, url: Url, body: Option<Bytes>) -> Result<Response> {
-        let mut request = self.http.request(method, url);
+    /// Sends a request, a second time if the server did not take the token and another may have been written since.
+    async fn send_known(&self, outgoing: &Outgoing, left: Duration) -> std::result::Result<Body, Failed> {
+        let final_ = |error| Failed { error, wait: None };
+        let mut response = self.once(outgoing, left).await.map_err(final_)?;
+        // Nobody has done anything for a caller they did not know.
+        if response.status() == StatusCode::UNAUTHORIZED && self.forget_token().await {
+            response = self.once(outgoing, left).await.map_err(final_)?;
+        }
+        if response.status().is_success() {
+            return self.read(response).await.map_err(final_);
+        }
+        let wait = retry_after(response.headers());
+        Err(Failed { error: self.problem(response).await, wait })
+    }
+
+    async fn once(&self, outgoing: &Outgoing, left: Duration) -> Result<Response> {
+        let mut request = self.http.request(outgoing.method.clone(), outgoing.url.clone());
+        if left < self.timeout {
+            request = request.timeout(left);
+        }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.header().await?);
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(tag) = &outgoing.if_match {
+            request = request.header(IF_MATCH, tag);
+        }
+        if let Some(key) = &outgoing.idempotency_key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(body) = &outgoing.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
         request.send().await.map_err(|source| self.failed(source))
+    }
+
+    /// Whether it is known by now what became of a change whose outcome was not: it is there, or it is not.
+    async fn is_settled(&self, error: &Error) -> bool {
+        let Some(change) = error.unknown_change() else { return false };
+        let url = self.url(&["changes", &change.to_string()]);
+        let look = Outgoing::new(Method::GET, url, Repeat::Harmless);
+        match self.send_known(&look, self.retry.deadline).await {
+            Ok(_) => true,
+            Err(Failed { error, .. }) => error.code() == Some(Code::NotFound),
+        }
     }
 
     async fn forget_token(&self) -> bool {
@@ -149,7 +204,7 @@ impl Transport {
         serde_json::from_slice(answer).map_err(|source| Error::Decode { url: self.base.to_string(), source })
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             // Each is percent-encoded, the slash of `alias/NAME` too.
@@ -166,16 +221,19 @@ impl Transport {
     }
 }
 
-fn encode<B: Serialize>(body: &B) -> Result<Bytes> {
+pub(super) fn encode<B: Serialize>(body: &B) -> Result<Bytes> {
     let mut bytes = Body::with_capacity(4096);
     serde_json::to_writer(&mut bytes, body).map_err(Error::Encode)?;
     Ok(bytes.into_bytes())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a client has no injected clock, and the server said how long to wait")]
-async fn pause(headers: &HeaderMap) {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    let pause = Duration::from_secs(seconds.unwrap_or(1)).min(LONGEST_PAUSE);
+    seconds.map(Duration::from_secs)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client has no injected clock, and a pause is what is wanted")]
+async fn sleep(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
@@ -186,7 +244,8 @@ mod tests {
     #[test]
     fn a_path_is_encoded_piece_by_piece() {
         let base = Url::parse("https://kms:8443").unwrap();
-        let transport = Transport::new(reqwest::Client::new(), base, None, 0);
+        let retry = Retry { most: 0, deadline: Duration::from_secs(1) };
+        let transport = Transport::new(reqwest::Client::new(), base, None, retry.deadline, retry);
         let url = transport.url(&["keys", "alias/records", "rotate"]);
         assert_eq!(url.as_str(), "https://kms:8443/v1/keys/alias%2Frecords/rotate");
         assert_eq!(transport.url(&["principals", "a+b@c"]).path(), "/v1/principals/a+b@c");

@@ -1,6 +1,6 @@
 //! Trust: issuers of tokens and certification authorities.
 
-use super::{Client, error::Result, transport::Repeat};
+use super::{Client, error::Result};
 use crate::{
     id::{ClientCaId, IssuerId},
     wire::trust::{AddClientCa, AddIssuer, ClientCaChanged, ClientCaList, IssuerChanged, IssuerList},
@@ -15,12 +15,12 @@ impl Client {
 
     /// Trusts an issuer.
     pub async fn add_issuer(&self, request: &AddIssuer) -> Result<IssuerChanged> {
-        self.transport.post(&["trust", "issuers"], request, Repeat::Never).await
+        self.create(&["trust", "issuers"], request).await
     }
 
     /// Trusts an issuer no more.
     pub async fn remove_issuer(&self, issuer: IssuerId) -> Result<IssuerChanged> {
-        self.transport.delete(&["trust", "issuers", &issuer.to_string()]).await
+        self.delete(&["trust", "issuers", &issuer.to_string()]).await
     }
 
     /// The trusted certification authorities.
@@ -30,11 +30,11 @@ impl Client {
 
     /// Trusts a certification authority.
     pub async fn add_client_ca(&self, request: &AddClientCa) -> Result<ClientCaChanged> {
-        self.transport.post(&["trust", "client-cas"], request, Repeat::Never).await
+        self.create(&["trust", "client-cas"], request).await
     }
 
     /// Trusts a certification authority no more.
     pub async fn remove_client_ca(&self, client_ca: ClientCaId) -> Result<ClientCaChanged> {
-        self.transport.delete(&["trust", "client-cas", &client_ca.to_string()]).await
+        self.delete(&["trust", "client-cas", &client_ca.to_string()]).await
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     format::record::{Outcome, Record},
-    id::{DataKeyId, RecordId, RequestId},
+    id::{ChangeId, DataKeyId, RecordId, RequestId},
 };
 
 /// Which records to find: those to which everything given applies.
@@ -26,7 +26,7 @@ pub struct AuditSearch {
     /// The data key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_key: Option<DataKeyId>,
-    /// What was asked for, such as `unwrap`.
+    /// What was asked for, such as `unwrap`; or what the server noted of itself: `node_start`, `node_stop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<ActionName>,
     /// How it ended.
@@ -43,6 +43,9 @@ pub struct AuditSearch {
     /// The request, across all the records it left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestId>,
+    /// The control change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
     /// With exactly this encryption context. The log holds only digests: who knows a context can search for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextPairs>,

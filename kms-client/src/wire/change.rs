@@ -27,7 +27,7 @@ pub struct Change {
     /// Who made it; none where the host's administrator did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<PrincipalId>,
-    /// What it touched, as it was; none where it was not there.
+    /// What it touched, as it was, from its audit record; none where nothing was there, and in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub before: Option<serde_json::Value>,

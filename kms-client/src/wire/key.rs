@@ -236,9 +236,6 @@ pub struct UpdateKey {
     /// When it gets a new version by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// Change it only if this is still the key's revision; else `conflict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_revision: Option<Revision>,
 }
 
 /// Why something is disabled, revoked, suspended, reinstated or ended.

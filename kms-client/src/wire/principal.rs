@@ -209,9 +209,6 @@ pub struct UpdatePrincipal {
     /// What it is for; empty for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Description>,
-    /// Change it only if this is still the principal's revision; else `conflict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_revision: Option<Revision>,
 }
 
 /// Which principals to list.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spelling::words;
+use super::{receipt::Revision, spelling::words};
 use crate::id::{ChangeId, RecordId, RequestId};
 
 /// The media type of a [`Problem`].
@@ -26,6 +26,12 @@ words!(
         NotFound = "not_found",
         /// What the change touches is not in the state that the change expects.
         Conflict = "conflict",
+        /// What was to be changed has changed since the revision that was expected; `revision` is its revision now.
+        RevisionMismatch = "revision_mismatch",
+        /// The idempotency key was used for another request.
+        IdempotencyKeyReused = "idempotency_key_reused",
+        /// The first request under this idempotency key is still under way.
+        IdempotencyInProgress = "idempotency_in_progress",
         /// The name or credential is, or was, another's. Names are never reused.
         AlreadyExists = "already_exists",
         /// This needs a second person's approval.
@@ -68,8 +74,12 @@ words!(
         HsmUnavailable = "hsm_unavailable",
         /// The database does not answer.
         StoreUnavailable = "store_unavailable",
+        /// The server's disk is almost full; what is left is kept for control changes.
+        DiskReserve = "disk_reserve",
         /// The request did not arrive, or could not be answered, in the time that one request may take.
         DeadlineExceeded = "deadline_exceeded",
+        /// The caller asks more often than one may, or has too many requests under way.
+        RateLimited = "rate_limited",
         /// Too many requests at once.
         Overloaded = "overloaded",
         /// A fault of the server's own.
@@ -92,6 +102,8 @@ impl Code {
             Self::NotPermitted | Self::ApprovalRequired => 403,
             Self::NotFound => 404,
             Self::Conflict
+            | Self::IdempotencyKeyReused
+            | Self::IdempotencyInProgress
             | Self::AlreadyExists
             | Self::KeyDisabled
             | Self::KeyRevoked
@@ -101,8 +113,9 @@ impl Code {
             | Self::InvalidState
             | Self::LastAdministrators
             | Self::SeparationOfDuties => 409,
+            Self::RevisionMismatch => 412,
             Self::BodySize => 413,
-            Self::Overloaded => 429,
+            Self::RateLimited | Self::Overloaded => 429,
             Self::Internal => 500,
             Self::AuditUnavailable
             | Self::LeaseLost
@@ -110,6 +123,7 @@ impl Code {
             | Self::RotationPending
             | Self::HsmUnavailable
             | Self::StoreUnavailable
+            | Self::DiskReserve
             | Self::DeadlineExceeded => 503,
         }
     }
@@ -124,6 +138,9 @@ impl Code {
             Self::NotPermitted => "not permitted",
             Self::NotFound => "not found",
             Self::Conflict => "conflict",
+            Self::RevisionMismatch => "revision mismatch",
+            Self::IdempotencyKeyReused => "idempotency key reused",
+            Self::IdempotencyInProgress => "idempotent request in progress",
             Self::AlreadyExists => "already exists",
             Self::ApprovalRequired => "approval required",
             Self::KeyDisabled => "key disabled",
@@ -145,7 +162,9 @@ impl Code {
             Self::RotationPending => "rotation pending",
             Self::HsmUnavailable => "key store unavailable",
             Self::StoreUnavailable => "database unavailable",
+            Self::DiskReserve => "disk reserve",
             Self::DeadlineExceeded => "deadline exceeded",
+            Self::RateLimited => "rate limited",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal error",
         }
@@ -182,6 +201,9 @@ pub struct Problem {
     /// The control change whose outcome is unknown, or that waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_id: Option<ChangeId>,
+    /// The revision of what was to be changed, where another was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
 }
 
 impl Problem {
@@ -197,6 +219,7 @@ impl Problem {
             request_id,
             record: None,
             change_id: None,
+            revision: None,
         }
     }
 

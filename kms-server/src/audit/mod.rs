@@ -44,6 +44,8 @@ pub struct ChainHead {
 #[derive(Debug, Clone)]
 pub struct Audit {
     queue: mpsc::UnboundedSender<Entry>,
+    /// Records of control changes: whoever cut something does not wait for those who use keys.
+    urgent: mpsc::UnboundedSender<Entry>,
     shared: Arc<Shared>,
 }
 
@@ -81,7 +83,7 @@ impl Audit {
         }
         let count = u32::try_from(drafts.len()).map_err(|_| Error::Overloaded)?;
         let room = Arc::clone(&self.shared.room).try_acquire_many_owned(count).map_err(|_| Error::Overloaded)?;
-        self.submit(Entry::new(drafts, None, Some(room))).await
+        Self::submit(&self.queue, Entry::new(drafts, None, Some(room))).await
     }
 
     /// Appends the record of a committed control change and takes its intent away, in one transaction. It never is refused
@@ -92,7 +94,7 @@ impl Audit {
     /// [`Error::NoIntent`] if the intent is gone: the record is in a chain already. [`Error::Unavailable`],
     /// [`Error::TooLong`], [`Error::Stopped`].
     pub async fn seal_intent(&self, change: ChangeId, draft: Draft) -> Result<RecordId, Error> {
-        let sealed = self.submit(Entry::new(vec![draft], Some(change), None)).await?;
+        let sealed = Self::submit(&self.urgent, Entry::new(vec![draft], Some(change), None)).await?;
         sealed.first().copied().ok_or(Error::Unavailable)
     }
 
@@ -135,10 +137,10 @@ impl Audit {
         let _closed = state.wait_for(|state| *state == State::Stopped).await;
     }
 
-    async fn submit(&self, mut entry: Entry) -> Result<Vec<RecordId>, Error> {
+    async fn submit(queue: &mpsc::UnboundedSender<Entry>, mut entry: Entry) -> Result<Vec<RecordId>, Error> {
         let (done, written) = oneshot::channel();
         entry.done = Some(done);
-        self.queue.send(entry).map_err(|_| Error::Stopped)?;
+        queue.send(entry).map_err(|_| Error::Stopped)?;
         written.await.map_err(|_| Error::Stopped)?
     }
 }
@@ -163,5 +165,7 @@ impl Shared {
 const NODE_START: &str = "node_start";
 /// The action of the last record of a chain that ended in order.
 const NODE_STOP: &str = "node_stop";
+/// The actions that a node records of itself.
+pub const NODE_ACTIONS: [&str; 2] = [NODE_START, NODE_STOP];
 /// The most records that may wait to be written.
 const ROOM: usize = 16_384;

@@ -44,7 +44,7 @@ impl Audit {
         let region = region.to_string();
         let chain = begin(&mut connection, hsm, audit_key, (node, key), &region, &*clock).await?;
 
-        let (sender, queue) = mpsc::unbounded_channel();
+        let ((sender, queue), (urgent_sender, urgent)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let shared = Arc::new(Shared {
             room: Arc::new(Semaphore::new(ROOM)),
             head: Mutex::new(chain.head),
@@ -56,6 +56,7 @@ impl Audit {
             chain,
             connection,
             queue,
+            urgent,
             shared: Arc::clone(&shared),
             region,
             in_doubt: Vec::new(),
@@ -63,7 +64,7 @@ impl Audit {
         };
         chain_intents(store, &mut writer).await?;
         supervisor.run("audit writer", writer.run(supervisor.clone()));
-        Ok(Self { queue: sender, shared })
+        Ok(Self { queue: sender, urgent: urgent_sender, shared })
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Writer {
     pub(super) chain: Chain,
     pub(super) connection: store::Writer,
     pub(super) queue: mpsc::UnboundedReceiver<Entry>,
+    /// Records of control changes: each commit takes all there are, before anything else.
+    pub(super) urgent: mpsc::UnboundedReceiver<Entry>,
     pub(super) shared: Arc<Shared>,
     pub(super) region: String,
     /// Heads whose commit may yet turn out to have happened; none is left after the next commit.
@@ -71,6 +73,7 @@ impl Writer {
     pub(super) async fn run(mut self, supervisor: Supervisor) {
         let ended = self.serve(&supervisor).await;
         self.queue.close();
+        self.urgent.close();
         self.shared.state.send_replace(State::Stopped);
         if let Ok(()) = ended {
             // To end before then is what the supervisor takes for a failure.
@@ -93,34 +96,54 @@ impl Writer {
                     }
                     self.write_all(&mut taken).await?;
                 }
+                Some(entry) = self.urgent.recv() => {
+                    taken.push(entry);
+                    self.write_all(&mut taken).await?;
+                }
                 _ = tick.tick() => self.catch_up().await?,
                 () = &mut asked_to_stop => break,
             }
         }
         self.queue.close();
+        self.urgent.close();
         while self.queue.recv_many(&mut taken, MAX_RECORDS).await > 0 {
             self.write_all(&mut taken).await?;
         }
+        self.write_all(&mut taken).await?;
         self.catch_up().await?;
         self.close().await
     }
 
-    /// Writes entries in batches of about [`MAX_RECORDS`].
+    /// Writes entries in batches of about [`MAX_RECORDS`], with every urgent one that comes meanwhile.
     pub(super) async fn write_all(&mut self, taken: &mut Vec<Entry>) -> Result<(), Lost> {
-        let (mut batch, mut records) = (Vec::new(), 0_usize);
+        let (mut batch, mut records) = (self.take_urgent(), 0_usize);
         for entry in taken.drain(..) {
-            if let Some(change) = entry.intent {
-                // Asked for again: whoever asks now is answered.
-                self.owed.retain(|owed| owed.intent != Some(change));
-            }
+            self.no_longer_owed(&entry);
             records = records.saturating_add(entry.rows.len());
             batch.push(entry);
             if records >= MAX_RECORDS {
                 self.write(std::mem::take(&mut batch)).await?;
+                batch = self.take_urgent();
                 records = 0;
             }
         }
         self.write(batch).await
+    }
+
+    fn take_urgent(&mut self) -> Vec<Entry> {
+        let mut urgent = Vec::new();
+        while let Ok(entry) = self.urgent.try_recv() {
+            self.no_longer_owed(&entry);
+            urgent.push(entry);
+        }
+        urgent
+    }
+
+    /// Asked for again: whoever asks now is answered.
+    fn no_longer_owed(&mut self, entry: &Entry) {
+        if let Some(change) = entry.intent {
+            self.owed.retain(|owed| owed.intent != Some(change));
+        }
     }
 
     /// Writes what is due without anybody waiting: intents that are owed, and counts.

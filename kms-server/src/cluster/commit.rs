@@ -15,7 +15,7 @@ use super::{
 use crate::{
     crash_point,
     model::{Change, Error, Operation, Revision, Row},
-    store::{self, AuditIntent, ControlChange, Head, StoredRow},
+    store::{self, AuditIntent, ControlChange, Head, IdempotencyKey, StoredRow},
 };
 
 /// How often a change is decided anew because another node's came first.
@@ -30,6 +30,8 @@ pub struct Proposal<R> {
     pub record: R,
     /// The same record as it is stored with the change, in case this node does not live to seal it.
     pub intent: Vec<u8>,
+    /// The name under which it is made once, if it has one.
+    pub once: Option<IdempotencyKey>,
 }
 
 /// A change that is in force.
@@ -50,6 +52,8 @@ pub enum CommitError<D, X> {
     Refused(Arc<Snapshot<D>>, X),
     /// It could not be committed; nothing happened.
     Failed(Error),
+    /// It was made before under the same name; nothing happened now.
+    MadeBefore,
     /// It may have been committed.
     Unknown,
 }
@@ -93,7 +97,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             let step = self
                 .step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
                 .map_err(CommitError::Failed)?;
-            match self.write(&snapshot, change, &step, &proposal.intent).await {
+            match self.write(&snapshot, change, &step, &proposal).await {
                 Ok(true) => {
                     let Proposal { rows, record, .. } = proposal;
                     let receipt = self.acknowledge(&mut ledger, change.id, &rows, step).await?;
@@ -102,6 +106,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
                 // Another node's change has the number: look again from there.
                 Ok(false) => self.catch_up(&mut ledger).await.map_err(failed)?,
                 Err(WriteError::Refused(error)) => return Err(CommitError::Failed(error)),
+                Err(WriteError::MadeBefore) => return Err(CommitError::MadeBefore),
                 Err(WriteError::Unknown(error)) => {
                     tracing::error!(change.id = %change.id, error = &error as &dyn std::error::Error, "a commit's outcome is not known");
                     self.in_doubt.store(true, Ordering::SeqCst);
@@ -218,16 +223,21 @@ impl<D: Send + Sync + 'static> Cluster<D> {
     }
 
     /// One transaction: head, rows, history, intent and HSM object, or nothing. `false`: another change came first.
-    async fn write(
+    async fn write<R>(
         &self,
         snapshot: &Snapshot<D>,
         change: &Change,
         step: &Step,
-        intent: &[u8],
+        proposal: &Proposal<R>,
     ) -> Result<bool, WriteError> {
         let mut tx = self.store.begin().await?;
         if !tx.advance_head(snapshot.revision, &step.head).await? {
             return Ok(false);
+        }
+        if let Some(once) = &proposal.once
+            && !tx.keep_idempotency_key(once, step.at).await?
+        {
+            return Err(WriteError::MadeBefore);
         }
         for row in &step.rows {
             tx.put_row(row).await?;
@@ -242,8 +252,12 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             // In the copy that was lost these objects may have become keys: they are no longer ours to destroy.
             tx.abandon_creating().await?;
         }
-        let intent =
-            AuditIntent { change: change.id, node: self.node, revision: step.revision, record: intent.to_vec() };
+        let intent = AuditIntent {
+            change: change.id,
+            node: self.node,
+            revision: step.revision,
+            record: proposal.intent.clone(),
+        };
         tx.insert_intent(&intent).await?;
         crash_point!("change.before_commit");
         match tx.commit().await {
@@ -365,6 +379,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
 
 enum WriteError {
     Refused(Error),
+    MadeBefore,
     Unknown(store::CommitError),
 }
 

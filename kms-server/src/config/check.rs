@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use hsm::ProfileName;
@@ -13,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{Config, Problem, Shared, permissions};
-use crate::{authn::ClientCertificates, telemetry};
+use crate::telemetry;
 
 impl Config {
     /// What is wrong with it, as of this moment.
@@ -69,7 +68,7 @@ impl Config {
         problems.extend(permissions("tls.key", key, Shared::Nothing));
         let Some(leaf) = leaf else { return };
         problems.extend(validity(leaf, now).map(|problem| problem.in_file(certificate)));
-        if private.is_ok() && self.tls.server_config(Arc::<ClientCertificates>::default()).is_err() {
+        if private.is_ok() && self.tls.server_certificate().is_err() {
             let what = format!("it does not belong to the key `{}`", key.display());
             let advice = "name the certificate and the key that were made together";
             problems.push(Problem::error(CERTIFICATE, what, advice).in_file(certificate));

@@ -16,9 +16,12 @@ pub struct DatabaseSection {
     pub sqlite: Option<PathBuf>,
     /// A file that holds the URL of a PostgreSQL database; the URL holds a password.
     pub postgres_url_file: Option<PathBuf>,
-    /// The most connections to PostgreSQL.
+    /// The most connections to PostgreSQL, besides the audit writer's own and two for control changes.
     #[serde(default = "default_connections")]
     pub connections: u32,
+    /// SQLite only: below so many MiB of free disk keys are not used, so that control changes can still be made.
+    #[serde(default = "default_reserve")]
+    pub reserve_mib: u64,
 }
 
 impl DatabaseSection {
@@ -52,6 +55,10 @@ impl DatabaseSection {
             }),
         }
     }
+}
+
+const fn default_reserve() -> u64 {
+    256
 }
 
 const fn default_connections() -> u32 {

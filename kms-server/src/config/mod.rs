@@ -20,7 +20,7 @@ pub use self::{
     database::DatabaseSection,
     key_store::KeyStoreSection,
     limits::LimitsSection,
-    listen::{ListenSection, TlsSection},
+    listen::{ListenSection, TlsSection, TlsVersion},
     permissions::{Shared, permissions},
     problem::{Problem, Severity},
 };
@@ -142,6 +142,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
         self.key_store.check()?;
+        self.limits.check()?;
         self.check_places()
     }
 

@@ -100,6 +100,11 @@ impl<T> Unaudited<T> {
 }
 
 impl<T> Released<T> {
+    /// The answer, for whoever must know what it is before it leaves.
+    pub(crate) const fn value(&self) -> &T {
+        &self.value
+    }
+
     /// The answer, and the section that must live until its last byte is in the kernel.
     pub fn into_parts(self) -> (T, Section<Policies>) {
         (self.value, self.section)

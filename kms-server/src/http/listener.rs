@@ -1,4 +1,4 @@
-//! Accepting connections: TCP, TLS 1.3, HTTP/1.1, each within its limits of number and time.
+//! Accepting connections: TCP, TLS, HTTP/1.1, each within its limits of number and time.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,16 +1,20 @@
 //! Surfaces: they decode requests into use cases and render what comes back, and hold no business rule.
 
+mod admission;
+mod certificate;
 mod connection;
 mod listener;
 pub mod native;
 pub mod operations;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use aws_lc_rs::{constant_time, hmac};
 use zeroize::Zeroizing;
 
 pub use self::{
+    admission::{Admission, Admitted, TooMuch, Way},
+    certificate::{BadCertificate, ServerCertificate},
     connection::{AnswerBody, Sections},
     listener::{Connection, Listener},
 };
@@ -27,6 +31,8 @@ pub struct AppState {
     pub cursors: Arc<CursorKey>,
     /// The limits.
     pub limits: Limits,
+    /// Who may have how much of this node.
+    pub admission: Arc<Admission>,
 }
 
 /// Limits of number, size and time. Each that is met is answered or ends the connection; none is silently exceeded.
@@ -34,8 +40,14 @@ pub struct AppState {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
-    /// Requests at once.
+    /// Requests at once, but for control changes.
     pub requests: usize,
+    /// Control changes, and callers asking about themselves, at once.
+    pub control_requests: usize,
+    /// Operations a second of one principal, each item of a batch counted, but for control changes.
+    pub principal_requests_per_second: NonZeroU32,
+    /// How many of them it may have at once after a quiet while.
+    pub principal_burst: NonZeroU32,
     /// Header fields in a request.
     pub headers: usize,
     /// Bytes of all header fields; at least 8,192.
@@ -55,6 +67,9 @@ impl Default for Limits {
         Self {
             connections: 4096,
             requests: 1024,
+            control_requests: 64,
+            principal_requests_per_second: NonZeroU32::MIN.saturating_add(19_999),
+            principal_burst: NonZeroU32::MIN.saturating_add(39_999),
             headers: 64,
             header_bytes: 16 * 1024,
             body: 4 * 1024 * 1024,

@@ -15,6 +15,7 @@ struct Operations {
 
 /// Whether each part that answers need is there.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each says of one part whether it is there")]
 struct Readiness {
     ready: bool,
     /// The newest control state is known.
@@ -24,6 +25,8 @@ struct Readiness {
     /// What the token failed with, while it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     hsm_error: Option<String>,
+    /// There is more room on the disk than the reserve; without it keys are not used, and control changes still are made.
+    disk: bool,
     revision: u64,
     node: String,
 }
@@ -45,6 +48,7 @@ async fn readyz(State(operations): State<Operations>) -> impl IntoResponse {
         control: cluster.is_serving(),
         hsm: token.is_up(),
         hsm_error: if token.is_up() { None } else { token.last_error },
+        disk: !operations.service.is_disk_low(),
         revision: cluster.snapshot().revision.0,
         node: cluster.node().to_string(),
     };

@@ -1,23 +1,28 @@
 //! What the server does on its own, again and again. A job builds changes like everybody else, and may be repeated.
 
+mod disk;
 mod doubt;
 mod lifecycle;
+mod names;
 mod unmade;
 
 use crate::{service::Service, supervisor::Supervisor};
 
 /// Starts every job.
 pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
-    let own = service.clone();
-    until_stopped(supervisor, "doubt", async move { doubt::resolve(&own).await });
-    let own = service.clone();
-    until_stopped(supervisor, "lifecycle", async move { lifecycle::run(&own).await });
-    let own = service.clone();
-    until_stopped(supervisor, "unmade", async move { unmade::take_back(&own).await });
+    run(supervisor, service, "disk", async |service| disk::watch(&service).await);
+    run(supervisor, service, "doubt", async |service| doubt::resolve(&service).await);
+    run(supervisor, service, "lifecycle", async |service| lifecycle::run(&service).await);
+    run(supervisor, service, "unmade", async |service| unmade::take_back(&service).await);
+    run(supervisor, service, "names", async |service| names::forget(&service).await);
 }
 
-fn until_stopped(supervisor: &Supervisor, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
-    let stopping = supervisor.clone();
+/// Runs a job until the server stops.
+fn run<F>(supervisor: &Supervisor, service: &Service, name: &'static str, job: impl FnOnce(Service) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (stopping, job) = (supervisor.clone(), job(service.clone()));
     supervisor.run(name, async move {
         tokio::select! {
             () = job => {}

@@ -157,6 +157,37 @@ impl Action {
         self.family() == Family::Control
     }
 
+    /// Whether the action makes something, so that it may be asked for under an idempotency key.
+    #[must_use]
+    pub const fn is_creation(self) -> bool {
+        matches!(
+            self,
+            Self::CreateKey
+                | Self::RotateKey
+                | Self::CreatePrincipal
+                | Self::AddCredential
+                | Self::CreateBinding
+                | Self::AddIssuer
+                | Self::AddClientCa
+        )
+    }
+
+    /// Whether the action changes something that was there before, and so has a revision to expect.
+    #[must_use]
+    pub fn is_edit(self) -> bool {
+        let begins = matches!(
+            self,
+            Self::CreateKey
+                | Self::CreatePrincipal
+                | Self::CreateBinding
+                | Self::AddIssuer
+                | Self::AddClientCa
+                | Self::Initialise
+                | Self::AcceptDatabase
+        );
+        self.is_control() && !begins
+    }
+
     /// The action of this code.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {

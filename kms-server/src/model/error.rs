@@ -2,6 +2,8 @@
 
 use kms_client::id::ChangeId;
 
+use super::Revision;
+
 /// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,12 @@ pub enum Error {
         code: Refusal,
         /// What stands in the way, in words.
         detail: String,
+    },
+    /// What was to be changed has changed since the revision that was expected.
+    #[error("the object is at revision {actual} by now; look at it as it is, then try again with that revision")]
+    RevisionMismatch {
+        /// Its revision.
+        actual: Revision,
     },
     /// A part that is needed cannot be reached now; asking again later may succeed.
     #[error("{detail}")]
@@ -83,8 +91,12 @@ refusals! {
     BodySize = "body_size";
     /// A name that is or was another's.
     AlreadyExists = "already_exists";
-    /// The object has changed since the revision that was expected.
-    RevisionMismatch = "revision_mismatch";
+    /// Another change of the same object came first.
+    Conflict = "conflict";
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "idempotency_key_reused";
+    /// The first request under this idempotency key is still under way.
+    IdempotencyInProgress = "idempotency_in_progress";
     /// The object's state does not allow this.
     InvalidState = "invalid_state";
     /// The key is disabled.
@@ -113,6 +125,8 @@ refusals! {
     HsmUnavailable = "hsm_unavailable";
     /// The database does not answer.
     StoreUnavailable = "store_unavailable";
+    /// The room that is left on the disk is kept for control changes.
+    DiskReserve = "disk_reserve";
     /// More work than can be taken now.
     Overloaded = "overloaded";
 }
@@ -125,6 +139,7 @@ impl Error {
             Self::Unauthenticated(_) => "unauthenticated",
             Self::Denied => "not_permitted",
             Self::NotFound(_) => "not_found",
+            Self::RevisionMismatch { .. } => "revision_mismatch",
             Self::Invalid { code, .. } | Self::Conflict { code, .. } | Self::Unavailable { code, .. } => code.code(),
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::Internal(_) => "internal",
@@ -170,6 +185,7 @@ impl Error {
             Self::NotFound(what) => Self::NotFound(what),
             Self::Invalid { code, detail } => Self::Invalid { code: *code, detail: detail.clone() },
             Self::Conflict { code, detail } => Self::Conflict { code: *code, detail: detail.clone() },
+            Self::RevisionMismatch { actual } => Self::RevisionMismatch { actual: *actual },
             Self::Unavailable { code, detail } => Self::Unavailable { code: *code, detail: detail.clone() },
             Self::OutcomeUnknown(change) => Self::OutcomeUnknown(*change),
             Self::Internal(source) => Self::internal(source.to_string()),

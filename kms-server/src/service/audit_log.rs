@@ -11,6 +11,7 @@ use kms_client::{
 
 use super::{Call, Outcome, Service, line::Line};
 use crate::{
+    audit,
     model::{Action, Error, Target},
     store::{AuditCursor, AuditFilter},
 };
@@ -25,7 +26,7 @@ pub struct AuditSearch {
     /// On which data key.
     pub data_key: Option<DataKeyId>,
     /// Which action, by its code.
-    pub action: Option<Action>,
+    pub action: Option<&'static str>,
     /// With which outcome.
     pub outcome: Option<Recorded>,
     /// From this moment on.
@@ -49,6 +50,13 @@ pub struct AuditPage {
     pub next: Option<AuditCursor>,
 }
 
+/// What records of this code say was asked for: an action, or what a node notes of itself.
+#[must_use]
+pub fn recorded_action(code: &str) -> Option<&'static str> {
+    let noted = || audit::NODE_ACTIONS.into_iter().find(|noted| *noted == code);
+    Action::from_code(code).map(Action::code).or_else(noted)
+}
+
 impl Service {
     /// Finds records, newest first, beginning behind `after`.
     ///
@@ -66,7 +74,7 @@ impl Service {
             principal: filter.principal,
             key: filter.key,
             data_key: filter.data_key,
-            action: filter.action.map(|action| action.code().to_owned()),
+            action: filter.action.map(str::to_owned),
             outcome: filter.outcome,
             from: filter.from,
             until: filter.until,

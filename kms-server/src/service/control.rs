@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kms_client::{format::record::Outcome as Recorded, id::ChangeId};
 use serde::Serialize;
 
-use super::{Call, Outcome, Service};
+use super::{Call, Once, Outcome, Service, Terms};
 use crate::{
     audit::Draft,
     cluster::{CommitError, Proposal, Receipt, Snapshot},
@@ -22,6 +22,8 @@ pub struct Changed {
     pub receipt: Receipt,
     /// The rows as they are since.
     pub rows: Vec<Row>,
+    /// Whether it was done at an earlier request of the same name.
+    pub repeated: bool,
 }
 
 impl Service {
@@ -31,12 +33,16 @@ impl Service {
     ///
     /// What policy, the operation's own rules, the database or the log refuse; `outcome_unknown` once the change may
     /// have been committed.
-    pub async fn change(&self, call: &Call, operation: Operation, expected: Option<Revision>) -> Outcome<Changed> {
-        let change = self.new_change(operation, expected);
-        let (service, call) = (self.clone(), call.clone());
+    pub async fn change(&self, call: &Call, operation: Operation, terms: Terms) -> Outcome<Changed> {
+        let change = self.new_change(operation, terms.expected);
+        let (service, call, once) = (self.clone(), call.clone(), terms.once);
+        let work = async move {
+            let make = async |change| service.carry_out_change(&call, change, once.as_ref()).await;
+            service.once(&call, change, once.clone(), make).await
+        };
         self.inner
             .supervisor
-            .finish("control change", async move { service.carry_out_change(&call, change).await })
+            .finish("control change", work)
             .await
             .unwrap_or_else(|failed| Err(Refused { error: Error::internal(failed), record: None }))
     }
@@ -47,20 +53,52 @@ impl Service {
     }
 
     /// The straight line of a change. Runs under the supervisor.
-    pub(super) async fn carry_out_change(&self, call: &Call, change: Change) -> Outcome<Changed> {
+    pub(super) async fn carry_out_change(&self, call: &Call, change: Change, once: Option<&Once>) -> Outcome<Changed> {
         let decide = |snapshot: &Snapshot<Policies>, revision: Revision, now: Timestamp| {
-            self.decide(call, &change, snapshot, revision, now)
+            let proposal = self.decide(call, &change, snapshot, revision, now)?;
+            let once = once.map(|once| once.row(call.caller.principal(), change.id, now));
+            Ok::<_, Box<Attempt<Changed>>>(Proposal { once, ..proposal })
         };
         match self.inner.cluster.commit(&change, Some(call.caller.principal()), decide).await {
             Ok(committed) => {
-                let changed = Changed { receipt: committed.receipt, rows: committed.rows };
+                let changed = Changed { receipt: committed.receipt, rows: committed.rows, repeated: false };
                 self.gate().release_change(change.id, committed.record, changed).await
             }
-            Err(CommitError::Refused(snapshot, attempt)) => self.gate().release_one(&snapshot, *attempt).await,
+            Err(CommitError::Refused(snapshot, attempt)) => self.refuse(call, &snapshot, *attempt, once).await,
+            Err(CommitError::MadeBefore) => {
+                let made = match once {
+                    Some(once) => self.made_before(call, once).await,
+                    None => Ok(None),
+                };
+                match made {
+                    Ok(Some(made)) => self.repeat(call, made).await,
+                    Ok(None) => {
+                        self.failed_change(call, &change, Error::internal("a name that was taken is free")).await
+                    }
+                    Err(error) => self.failed_change(call, &change, error).await,
+                }
+            }
             Err(CommitError::Failed(error)) => self.failed_change(call, &change, error).await,
             // Whether it happened is not known, so no record can say how it ended; its intent may be in the database.
             Err(CommitError::Unknown) => Err(Refused { error: Error::OutcomeUnknown(change.id), record: None }),
         }
+    }
+
+    /// Releases a refusal, unless what stands in the change's way is that it was made before: an earlier request under
+    /// the same name may have got no answer.
+    pub(super) async fn refuse(
+        &self,
+        call: &Call,
+        snapshot: &Snapshot<Policies>,
+        attempt: Attempt<Changed>,
+        once: Option<&Once>,
+    ) -> Outcome<Changed> {
+        if let Some(once) = once
+            && let Ok(Some(made)) = self.made_before(call, once).await
+        {
+            return self.repeat(call, made).await;
+        }
+        self.gate().release_one(snapshot, attempt).await
     }
 
     /// The refusal that the change would meet now, if any: nothing is made for a change that cannot be.
@@ -107,7 +145,7 @@ impl Service {
             Ok(intent) => intent,
             Err(error) => return Err(Box::new(Attempt { asked: vec![asked], result: Err(error.into()) })),
         };
-        Ok(Proposal { rows, record, intent })
+        Ok(Proposal { rows, record, intent, once: None })
     }
 
     fn asked(call: &Call, change: &Change, decision: Decision) -> Asked {

@@ -6,13 +6,13 @@ use std::sync::PoisonError;
 use hsm::ObjectId;
 use kms_client::id::{KeyId, KeyVersion};
 
-use super::{Call, Outcome, Service, control::Changed, usable_key::hsm_error};
+use super::{Call, Once, Outcome, Service, Terms, control::Changed, usable_key::hsm_error};
 use crate::{
     crash_point,
     gate::Refused,
     model::{
-        Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Revision, Rotation,
-        RotationCause, Tags, Text,
+        Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Rotation, RotationCause,
+        Tags, Text,
     },
     store::{HsmObject, HsmObjectState},
 };
@@ -44,7 +44,7 @@ impl Service {
     /// # Errors
     ///
     /// As for every control change, and `hsm_unavailable`.
-    pub async fn create_key(&self, call: &Call, new: NewKey) -> Outcome<Changed> {
+    pub async fn create_key(&self, call: &Call, new: NewKey, terms: Terms) -> Outcome<Changed> {
         let key = KeyId::new(self.inner.ids.fresh(self.inner.clock.now()));
         let region = new.region.unwrap_or_else(|| self.inner.region.clone());
         let key_store = self.inner.key_store.clone();
@@ -62,7 +62,7 @@ impl Service {
             rotation,
             material,
         };
-        self.with_new_object(call, key, KeyVersion::FIRST, None, operation).await
+        self.with_new_object(call, key, KeyVersion::FIRST, terms, operation).await
     }
 
     /// Makes a new version of a key and makes it the primary one.
@@ -70,14 +70,14 @@ impl Service {
     /// # Errors
     ///
     /// As for every control change, and `hsm_unavailable`.
-    pub async fn rotate_key(&self, call: &Call, key: KeyId, expected: Option<Revision>) -> Outcome<Changed> {
+    pub async fn rotate_key(&self, call: &Call, key: KeyId, terms: Terms) -> Outcome<Changed> {
         let snapshot = self.inner.cluster.snapshot();
         // For a key that does not exist any number does: the change is refused before anything is made.
         let newest = snapshot.state.key(key).and_then(|key| key.versions.last()).map(|newest| newest.version);
         let version = newest.map_or(Some(KeyVersion::FIRST), KeyVersion::next).unwrap_or(KeyVersion::FIRST);
         let cause = RotationCause::Requested;
         let operation = move |material| Operation::RotateKey { key, version, cause, material };
-        self.with_new_object(call, key, version, expected, operation).await
+        self.with_new_object(call, key, version, terms, operation).await
     }
 
     async fn with_new_object(
@@ -85,37 +85,53 @@ impl Service {
         call: &Call,
         key: KeyId,
         version: KeyVersion,
-        expected: Option<Revision>,
+        terms: Terms,
         operation: impl FnOnce(NewKeyVersion) -> Operation + Send + 'static,
     ) -> Outcome<Changed> {
-        let (service, call) = (self.clone(), call.clone());
+        let (service, call, once) = (self.clone(), call.clone(), terms.once);
+        let object = fresh_object();
+        // The canary is all zeroes until the object exists; its length is the same, and so is the verdict.
+        let unmade = NewKeyVersion { object, canary: hsm::Canary::from_bytes(&[]) };
+        let change = self.new_change(operation(unmade), terms.expected);
+        let work = async move {
+            let make =
+                async |change| service.make_with_object(&call, change, (object, key, version), once.as_ref()).await;
+            service.once(&call, change, once.clone(), make).await
+        };
         self.inner
             .supervisor
-            .finish("key material", async move {
-                let object = fresh_object();
-                // The canary is all zeroes until the object exists; its length is the same, and so is the verdict.
-                let unmade = NewKeyVersion { object, canary: hsm::Canary::from_bytes(&[]) };
-                let mut change = service.new_change(operation(unmade), expected);
-                if let Some(refusal) = service.refusal(&call, &change) {
-                    let (snapshot, attempt) = refusal;
-                    return service.gate().release_one(&snapshot, attempt).await;
-                }
-                match service.make_object(object, key, version).await {
-                    Ok(material) => put_material(&mut change, material),
-                    Err(error) => {
-                        service.unmake_object(object).await;
-                        return service.failed_change(&call, &change, error).await;
-                    }
-                }
-                let outcome = service.carry_out_change(&call, change).await;
-                let undone = outcome.as_ref().is_err_and(|refused| !matches!(refused.error, Error::OutcomeUnknown(_)));
-                if undone {
-                    service.unmake_object(object).await;
-                }
-                outcome
-            })
+            .finish("key material", work)
             .await
             .unwrap_or_else(|failed| Err(Refused { error: Error::internal(failed), record: None }))
+    }
+
+    async fn make_with_object(
+        &self,
+        call: &Call,
+        mut change: Change,
+        (object, key, version): (ObjectId, KeyId, KeyVersion),
+        once: Option<&Once>,
+    ) -> Outcome<Changed> {
+        if let Some((snapshot, attempt)) = self.refusal(call, &change) {
+            return self.refuse(call, &snapshot, attempt, once).await;
+        }
+        match self.make_object(object, key, version).await {
+            Ok(material) => put_material(&mut change, material),
+            Err(error) => {
+                self.unmake_object(object).await;
+                return self.failed_change(call, &change, error).await;
+            }
+        }
+        let outcome = self.carry_out_change(call, change, once).await;
+        // What was made before has an object of its own.
+        let undone = match &outcome {
+            Ok(released) => released.value().value.repeated,
+            Err(refused) => !matches!(refused.error, Error::OutcomeUnknown(_)),
+        };
+        if undone {
+            self.unmake_object(object).await;
+        }
+        outcome
     }
 
     /// The row, then the object.
@@ -146,7 +162,7 @@ impl Service {
     pub(super) async fn unmake_object(&self, object: ObjectId) {
         if let Err(error) = self.try_unmake(object).await {
             tracing::warn!(hsm.object = %object, error = &error as &dyn std::error::Error, "an unused object stays for now");
-            self.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+            self.inner.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
         }
     }
 
@@ -168,9 +184,9 @@ impl Service {
     /// That of the database or the HSM; what is left is kept for the next time.
     pub async fn take_back_left(&self) -> Result<(), Error> {
         while self.hsm_status().is_up() {
-            let Some(object) = self.unmade.lock().unwrap_or_else(PoisonError::into_inner).pop() else { break };
+            let Some(object) = self.inner.unmade.lock().unwrap_or_else(PoisonError::into_inner).pop() else { break };
             if let Err(error) = self.try_unmake(object).await {
-                self.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+                self.inner.unmade.lock().unwrap_or_else(PoisonError::into_inner).push(object);
                 return Err(error);
             }
             tracing::info!(hsm.object = %object, "took back an unused object");

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use kms_client::id::{BindingId, ChangeId, KeyId, PrincipalId};
+use kms_client::{
+    format::record::Outcome as Recorded,
+    id::{BindingId, ChangeId, KeyId, PrincipalId},
+};
+use serde::Deserialize;
 
 use super::{Call, KeyRef, Outcome, Service, line::Line};
 use crate::{
+    audit::Draft,
     model::{
         Action, Alias, Binding, ClientCa, DataClass, Environment, Error, Issuer, Key, KeyState, Name, Principal,
         PrincipalState, Region, Revision, Role, Target,
     },
     policy,
-    store::ControlChange,
+    store::{AuditFilter, ControlChange},
 };
 
 /// Which keys to list; `None`: all.
@@ -40,6 +45,24 @@ pub struct BindingFilter {
     pub role: Option<Role>,
     pub key: Option<KeyId>,
 }
+
+/// One committed change, and what it touched as it was.
+#[derive(Debug, Clone)]
+pub struct DescribedChange {
+    /// The change.
+    pub change: ControlChange,
+    /// The rows that were there before, as its record has them.
+    pub before: Vec<serde_json::Value>,
+}
+
+/// What this reads of a change's record.
+#[derive(Deserialize)]
+struct Detail {
+    before: Vec<serde_json::Value>,
+}
+
+/// How many intents are looked through; there are hardly ever any.
+const INTENTS: u32 = 1_000;
 
 /// One page of a list.
 #[derive(Debug, Clone)]
@@ -213,7 +236,7 @@ impl Service {
     /// # Errors
     ///
     /// `not_found`, `store_unavailable`.
-    pub async fn describe_change(&self, call: &Call, id: ChangeId) -> Outcome<ControlChange> {
+    pub async fn describe_change(&self, call: &Call, id: ChangeId) -> Outcome<DescribedChange> {
         let allowed = self.may(call, Action::DescribeChange);
         let found = if allowed { self.find_change(id).await } else { Err(Error::Denied) };
         self.read(call, Action::DescribeChange, Target::Installation, |_| found).await
@@ -225,9 +248,19 @@ impl Service {
         Ok(tx.changes_before(before, super::count(limit.saturating_add(1))).await?)
     }
 
-    async fn find_change(&self, id: ChangeId) -> Result<ControlChange, Error> {
+    async fn find_change(&self, id: ChangeId) -> Result<DescribedChange, Error> {
         let mut tx = self.inner.store.read().await?;
-        tx.change(id).await?.ok_or(Error::NotFound("change"))
+        let change = tx.change(id).await?.ok_or(Error::NotFound("change"))?;
+        let of_change = AuditFilter { change: Some(id), outcome: Some(Recorded::Allowed), ..AuditFilter::default() };
+        let (records, _) = tx.search(&of_change, 1, None).await?;
+        let mut detail = records.into_iter().next().and_then(|record| record.detail);
+        if detail.is_none() {
+            // Committed, but not chained yet.
+            let left = tx.intents(INTENTS).await?.into_iter().find(|intent| intent.change == id);
+            detail = left.and_then(|intent| Draft::from_intent(&intent.record).ok()).and_then(|draft| draft.detail);
+        }
+        let before = detail.and_then(|detail| serde_json::from_str::<Detail>(&detail).ok());
+        Ok(DescribedChange { change, before: before.map(|detail| detail.before).unwrap_or_default() })
     }
 }
 

@@ -8,8 +8,10 @@ mod key_usage;
 mod keys;
 mod line;
 mod lists;
+mod once;
 mod own;
 mod random;
+mod reserve;
 mod rewrap;
 mod transfer;
 mod unsealed;
@@ -27,13 +29,15 @@ use kms_client::{
     id::{DataKeyId, KeyId, KeyVersion},
 };
 
-pub use audit_log::{AuditPage, AuditSearch};
+pub use audit_log::{AuditPage, AuditSearch, recorded_action};
 pub use control::Changed;
 pub use generate::{GenerateItem, Generated};
 pub use key_usage::KeyUsage;
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
-pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
+pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
+pub use once::{Once, OnceName, Terms};
+pub use reserve::Reserve;
 pub use rewrap::{RewrapItem, Rewrapped};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
@@ -43,7 +47,7 @@ pub use wrap_counts::WrapCounts;
 
 pub use crate::store::{AuditCursor, ControlChange, KeyUse};
 
-use self::usable_key::Material;
+use self::{once::UnderWay, usable_key::Material};
 use crate::{
     cluster::Cluster,
     gate::Gate,
@@ -56,9 +60,15 @@ use crate::{
 /// Everything a use case needs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Service {
-    inner: Arc<Parts>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    under_way: UnderWay,
     /// Objects of changes that failed, which the HSM would not give up then.
-    unmade: Arc<Mutex<Vec<ObjectId>>>,
+    unmade: Mutex<Vec<ObjectId>>,
 }
 
 /// What the service is made of.
@@ -84,6 +94,8 @@ pub struct Parts {
     pub region: Region,
     /// The name of the key store that new keys go to.
     pub key_store: Name,
+    /// The room that is kept for control changes.
+    pub reserve: Reserve,
 }
 
 /// A key as callers name it.
@@ -106,11 +118,19 @@ pub struct Place {
     pub data_key: DataKeyId,
 }
 
+impl std::ops::Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Service {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(parts), unmade: Arc::default() }
+        Self { inner: Arc::new(Inner { parts, under_way: UnderWay::default(), unmade: Mutex::default() }) }
     }
 
     /// Control state in force.

@@ -173,11 +173,12 @@ impl Service {
             let record =
                 Draft { detail, ..self.own_record(change.operation.action(), key, version, Some(change.id), revision) };
             let intent = record.to_intent()?;
-            Ok::<_, Error>(Proposal { rows, record, intent })
+            Ok::<_, Error>(Proposal { rows, record, intent, once: None })
         };
         match self.inner.cluster.commit(&change, None, decide).await {
             Ok(committed) => self.gate().seal_left(change.id, committed.record).await,
             Err(CommitError::Refused(_, error) | CommitError::Failed(error)) => Err(error),
+            Err(CommitError::MadeBefore) => Err(Error::internal("what the server does by itself has no name")),
             Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id)),
         }
     }

@@ -14,10 +14,12 @@ mod control_changes;
 mod control_head;
 mod control_rows;
 mod deletion_watches;
+mod disk;
 mod error;
 mod examine;
 mod hsm_objects;
 mod hsm_roots;
+mod idempotency_keys;
 mod lock;
 mod postgres;
 mod sqlite;
@@ -40,10 +42,12 @@ pub use self::{
     control_head::Head,
     control_rows::StoredRow,
     deletion_watches::DeletionWatch,
+    disk::free_bytes,
     error::{CommitError, Error},
     examine::{Examined, ExaminedKind, Schema},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
+    idempotency_keys::IdempotencyKey,
     lock::SqliteLock,
     postgres::Postgres,
     sqlite::Sqlite,
@@ -65,7 +69,7 @@ pub enum Database {
     Postgres {
         /// `postgres://user:password@host/database?sslmode=verify-full`.
         url: SecretString,
-        /// The most connections this node opens, besides the audit writer's own.
+        /// The most connections this node opens, besides the audit writer's own and two for control changes.
         connections: u32,
     },
 }

@@ -18,6 +18,8 @@ use super::{Error, Tx};
 pub struct Postgres {
     options: Arc<PgConnectOptions>,
     pool: PgPool,
+    /// For control changes alone: a cut does not wait for those who read.
+    changes: PgPool,
     writable: bool,
     /// The connection that holds the claim, for life.
     claim: Arc<Mutex<Option<PgConnection>>>,
@@ -30,6 +32,7 @@ impl Postgres {
         try_out(&options).await?;
         let postgres = Self {
             pool: pool(connections).connect_with(options.clone()).await?,
+            changes: pool(CHANGES).connect_lazy_with(options.clone()),
             options: options.into(),
             writable: true,
             claim: Arc::default(),
@@ -43,6 +46,7 @@ impl Postgres {
         try_out(&options).await?;
         Ok(Self {
             pool: pool(connections).connect_with(options.clone()).await?,
+            changes: pool(CHANGES).connect_lazy_with(options.clone()),
             options: options.into(),
             writable: false,
             claim: Arc::default(),
@@ -68,7 +72,7 @@ impl Postgres {
         if !self.writable {
             return Err(Error::ReadOnly);
         }
-        Ok(Tx::postgres(self.pool.begin().await?))
+        Ok(Tx::postgres(self.changes.begin().await?))
     }
 
     pub(super) async fn read(&self) -> Result<Tx<'static>, Error> {
@@ -109,6 +113,7 @@ impl Postgres {
             let _given_back = sqlx::query("SELECT pg_advisory_unlock($1)").bind(CLAIM).execute(&mut connection).await;
             let _closed = connection.close().await;
         }
+        self.changes.close().await;
         self.pool.close().await;
     }
 
@@ -154,6 +159,8 @@ const BEGIN_TO_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const CLAIM: i64 = 0x006b_6579_7761_7264;
 const CLAIM_AGAIN: Duration = Duration::from_millis(100);
 const CLAIM_TRIES: u32 = 30;
+/// How many control changes may be at the database at once; more would wait for one another there.
+const CHANGES: u32 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings, and the values with which an acknowledged commit survives the loss of power.
 const DURABILITY: &[(&str, &[&str])] =

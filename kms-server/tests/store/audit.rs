@@ -28,7 +28,20 @@ on_both!(
     refusals_are_recorded_up_to_a_rate_then_counted,
     a_stop_writes_what_is_queued_and_closes,
     a_caller_that_goes_away_does_no_harm,
+    a_change_does_not_wait_for_those_who_use_keys,
 );
+
+async fn a_change_does_not_wait_for_those_who_use_keys(database: &TestDatabase) {
+    let key = AuditKey::create().await;
+    let node = key.start(&database.store).await;
+    let (change, record) = leave_intent(database, 1).await;
+    // All of it is queued before the writer, which is on the same thread, has its turn.
+    let load = join_all((0..12).map(|_| node.audit.seal(vec![draft("unwrap"); 1_000])));
+    let (load, cut) = futures_util::future::join(load, node.audit.seal_intent(change, record)).await;
+    assert!(load.iter().all(Result::is_ok));
+    assert_eq!(cut.unwrap().sequence, 1, "right behind the record of the node's start");
+    node.stop().await;
+}
 
 async fn many_at_once_form_one_chain(database: &TestDatabase) {
     let key = AuditKey::create().await;

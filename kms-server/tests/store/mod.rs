@@ -7,6 +7,7 @@ mod audit_verify;
 mod chains;
 mod control;
 mod database;
+mod idempotency;
 mod lifecycle;
 mod migrations;
 mod objects;

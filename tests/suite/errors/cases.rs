@@ -201,9 +201,11 @@ pub(crate) fn names() -> Vec<Case> {
         (
             "revision is another",
             "ada",
-            Ask::new("PATCH", "/v1/keys/alias%2Frecords").json(json!({ "description": "x", "expected_revision": 1 })),
-            409,
-            "conflict",
+            Ask::new("PATCH", "/v1/keys/alias%2Frecords")
+                .header("if-match", "\"1\"")
+                .json(json!({ "description": "x" })),
+            412,
+            "revision_mismatch",
         ),
         (
             "name taken",

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use kms_client::{
     client::Client,
     format::record::Outcome,
-    id::{DataKeyId, RecordId, RequestId},
+    id::{ChangeId, DataKeyId, RecordId, RequestId},
     wire::{
         audit::{AuditRecordAnswer, AuditRecords, AuditSearch, RecordView},
         name::{ActionName, KeyName, PrincipalRef},
@@ -44,7 +44,7 @@ pub(crate) struct Search {
     /// The data key
     #[arg(long, value_name = "ID")]
     data_key: Option<DataKeyId>,
-    /// What was asked for, such as `unwrap`
+    /// What was asked for, such as `unwrap`; or `node_start`, `node_stop`
     #[arg(long)]
     action: Option<ActionName>,
     /// How it ended: allowed, denied, failed or withheld
@@ -53,6 +53,9 @@ pub(crate) struct Search {
     /// The request, across all the records it left
     #[arg(long, value_name = "ID")]
     request: Option<RequestId>,
+    /// The control change, from `kms change list`
+    #[arg(long, value_name = "ID")]
+    change: Option<ChangeId>,
     #[command(flatten)]
     context: ContextArgs,
     /// At this time or later, as `2026-11-22`, `2026-11-22T14:00:00Z`, or `24h` ago
@@ -103,6 +106,7 @@ impl Search {
             from: self.from.map(When::past),
             until: self.until.map(When::past),
             request: self.request,
+            change: self.change,
             context: context.map(Into::into),
             limit: None,
             cursor: None,

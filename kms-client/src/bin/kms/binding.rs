@@ -17,6 +17,7 @@ use crate::{
     output::{Output, fields, receipt, table, text, time},
     page,
     parse::When,
+    terms::{IfRevision, Once},
 };
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -75,6 +78,8 @@ pub(crate) struct Create {
     /// What it is for. Needed for a contractor
     #[arg(long)]
     purpose: Option<Description>,
+    #[command(flatten)]
+    once: Once,
 }
 
 #[derive(Debug, Args)]
@@ -109,13 +114,13 @@ pub(crate) struct List {
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
     let changed = match command {
-        Command::Create(create) => client.create_binding(&create.request()).await?,
+        Command::Create(create) => create.once.bind(client).create_binding(&create.request()).await?,
         Command::List(list) => return list.run(client, output).await,
         Command::Show { binding } => {
             let answer = client.binding(binding).await?;
             return output.print(&answer, |BindingAnswer { binding, .. }| show(binding));
         }
-        Command::End { binding, reason } => client.end_binding(binding, reason).await?,
+        Command::End { binding, reason, if_revision } => if_revision.bind(client).end_binding(binding, reason).await?,
     };
     output.print(&changed, |changed: &BindingChanged| show(&changed.binding) + &receipt(&changed.receipt))
 }
@@ -131,7 +136,7 @@ pub(crate) async fn roles(command: RoleCommand, client: &Client, output: Output)
 
 impl Create {
     fn request(self) -> CreateBinding {
-        let Self { principal, role, scope, from, until, sponsor, purpose } = self;
+        let Self { principal, role, scope, from, until, sponsor, purpose, once: _ } = self;
         CreateBinding {
             principal,
             role,

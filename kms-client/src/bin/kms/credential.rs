@@ -14,13 +14,25 @@ use kms_client::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use crate::{failure::Failure, output::Output, parse, principal::print_changed};
+use crate::{
+    failure::Failure,
+    output::Output,
+    parse,
+    principal::print_changed,
+    terms::{IfRevision, Once},
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Add a credential to a principal
-    #[command(subcommand)]
-    Add(Add),
+    Add {
+        #[command(subcommand)]
+        add: Add,
+        #[command(flatten)]
+        if_revision: IfRevision,
+        #[command(flatten)]
+        once: Once,
+    },
     /// Take a credential away from a principal
     #[command(
         after_help = "When this returns, no node accepts it any more.\n\nExample:\n  kms credential remove storage-1 019abcde-0000-7000-8000-000000000000"
@@ -30,6 +42,8 @@ pub(crate) enum Command {
         principal: PrincipalRef,
         /// The credential, from `kms principal show`
         credential: CredentialId,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -81,18 +95,30 @@ pub(crate) struct ByFingerprint {
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
-    let (principal, proof) = match command {
-        Command::Add(Add::Jwt { principal, issuer, subject }) => (principal, Proof::JwtSubject { issuer, subject }),
-        Command::Add(Add::San { principal, san, client_ca }) => (principal, Proof::CertificateSan { san, client_ca }),
-        Command::Add(Add::Fingerprint(by)) => {
-            let sha256 = by.fingerprint()?;
-            (by.principal, Proof::CertificateFingerprint { sha256 })
+    match command {
+        Command::Add { add, if_revision, once } => {
+            let (principal, proof) = add.proof()?;
+            let client = once.bind(&if_revision.bind(client));
+            print_changed(&client.add_credential(&principal, &proof).await?, output)
         }
-        Command::Remove { principal, credential } => {
-            return print_changed(&client.remove_credential(&principal, credential).await?, output);
+        Command::Remove { principal, credential, if_revision } => {
+            let client = if_revision.bind(client);
+            print_changed(&client.remove_credential(&principal, credential).await?, output)
         }
-    };
-    print_changed(&client.add_credential(&principal, &proof).await?, output)
+    }
+}
+
+impl Add {
+    fn proof(self) -> Result<(PrincipalRef, Proof), Failure> {
+        Ok(match self {
+            Self::Jwt { principal, issuer, subject } => (principal, Proof::JwtSubject { issuer, subject }),
+            Self::San { principal, san, client_ca } => (principal, Proof::CertificateSan { san, client_ca }),
+            Self::Fingerprint(by) => {
+                let sha256 = by.fingerprint()?;
+                (by.principal, Proof::CertificateFingerprint { sha256 })
+            }
+        })
+    }
 }
 
 impl ByFingerprint {

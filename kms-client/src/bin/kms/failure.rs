@@ -130,11 +130,16 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::RotationPending
         | Code::HsmUnavailable
         | Code::StoreUnavailable
+        | Code::DiskReserve
         | Code::DeadlineExceeded
+        | Code::IdempotencyInProgress
+        | Code::RateLimited
         | Code::Overloaded => Exit::Unavailable,
         Code::InvalidRequest
         | Code::InvalidWrappedKey
         | Code::Conflict
+        | Code::RevisionMismatch
+        | Code::IdempotencyKeyReused
         | Code::AlreadyExists
         | Code::KeyDisabled
         | Code::KeyRevoked

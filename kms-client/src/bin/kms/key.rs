@@ -8,7 +8,6 @@ use kms_client::{
         key::{CreateKey, Environment, Key, KeyAnswer, KeyChanged, KeyList, KeyQuery, KeyState, UpdateKey},
         lifecycle::{MAX_WRAPS, Rotation},
         name::{Alias, DataClass, Description, KeyName, Owner, Reason, Region},
-        receipt::Revision,
     },
 };
 
@@ -17,6 +16,7 @@ use crate::{
     key_deletion::{Schedule, Usage},
     output::{Output, fields, receipt, table, text, time},
     page, parse,
+    terms::{IfRevision, Once},
 };
 
 #[derive(Debug, Subcommand)]
@@ -43,12 +43,18 @@ pub(crate) enum Command {
     Rotate {
         /// The key: an id or alias/NAME
         key: KeyName,
+        #[command(flatten)]
+        if_revision: IfRevision,
+        #[command(flatten)]
+        once: Once,
     },
     /// Let a disabled key work again
     #[command(after_help = "Example:\n  kms key enable alias/records")]
     Enable {
         /// The key: an id or alias/NAME
         key: KeyName,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Suspend a key, until it is enabled again
     #[command(
@@ -60,6 +66,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Revoke a key, or one of its versions, for good
     #[command(
@@ -74,6 +82,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Show who used a key, and when
     #[command(after_help = "Example:\n  kms key usage alias/records --days 365")]
@@ -88,6 +98,8 @@ pub(crate) enum Command {
     CancelDeletion {
         /// The key: an id or alias/NAME
         key: KeyName,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -127,6 +139,8 @@ pub(crate) struct Create {
     tags: Vec<String>,
     #[command(flatten)]
     rotation: RotationArguments,
+    #[command(flatten)]
+    once: Once,
 }
 
 #[derive(Debug, Args)]
@@ -178,32 +192,35 @@ pub(crate) struct Update {
     owner: Option<Owner>,
     #[command(flatten)]
     rotation: RotationArguments,
-    /// Only if this is still the key's revision
-    #[arg(long, value_name = "NUMBER")]
-    expected_revision: Option<Revision>,
+    #[command(flatten)]
+    if_revision: IfRevision,
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
     let changed = match command {
-        Command::Create(create) => client.create_key(&create.request()?).await?,
+        Command::Create(create) => create.once.bind(client).create_key(&create.request()?).await?,
         Command::List(list) => return list.run(client, output).await,
         Command::Show { key } => return output.print(&client.key(&key).await?, |KeyAnswer { key, .. }| show(key)),
         Command::Update(update) => update.run(client).await?,
-        Command::Rotate { key } => client.rotate_key(&key).await?,
-        Command::Enable { key } => client.enable_key(&key).await?,
-        Command::Disable { key, reason } => client.disable_key(&key, reason).await?,
+        Command::Rotate { key, if_revision, once } => once.bind(&if_revision.bind(client)).rotate_key(&key).await?,
+        Command::Enable { key, if_revision } => if_revision.bind(client).enable_key(&key).await?,
+        Command::Disable { key, reason, if_revision } => if_revision.bind(client).disable_key(&key, reason).await?,
         Command::Usage(usage) => return usage.run(client, output).await,
         Command::ScheduleDeletion(schedule) => schedule.run(client, output).await?,
-        Command::CancelDeletion { key } => client.cancel_key_deletion(&key).await?,
-        Command::Revoke { key, version: None, reason } => client.revoke_key(&key, reason).await?,
-        Command::Revoke { key, version: Some(version), reason } => client.revoke_version(&key, version, reason).await?,
+        Command::CancelDeletion { key, if_revision } => if_revision.bind(client).cancel_key_deletion(&key).await?,
+        Command::Revoke { key, version: None, reason, if_revision } => {
+            if_revision.bind(client).revoke_key(&key, reason).await?
+        }
+        Command::Revoke { key, version: Some(version), reason, if_revision } => {
+            if_revision.bind(client).revoke_version(&key, version, reason).await?
+        }
     };
     output.print(&changed, |changed: &KeyChanged| show(&changed.key) + &receipt(&changed.receipt))
 }
 
 impl Create {
     fn request(self) -> Result<CreateKey, Failure> {
-        let Self { aliases, data_class, environment, region, description, owner, tags, rotation } = self;
+        let Self { aliases, data_class, environment, region, description, owner, tags, rotation, once: _ } = self;
         let tags = parse::tags(&tags)?;
         let rotation = rotation.over(Rotation::default());
         Ok(CreateKey { aliases, environment, region, description, owner, tags, rotation, ..CreateKey::new(data_class) })
@@ -227,13 +244,13 @@ impl RotationArguments {
 impl Update {
     async fn run(&self, client: &Client) -> Result<KeyChanged, Failure> {
         let mut request = self.request()?;
-        if self.rotation.is_given() {
-            // Both are replaced together; whoever changes one in between is not overwritten.
-            let now = client.key(&self.key).await?.key;
-            request.rotation = Some(self.rotation.over(now.rotation));
-            request.expected_revision = request.expected_revision.or(Some(now.revision));
+        if !self.rotation.is_given() {
+            return Ok(self.if_revision.bind(client).update_key(&self.key, &request).await?);
         }
-        Ok(client.update_key(&self.key, &request).await?)
+        // Both are replaced together; whoever changes one in between is not overwritten.
+        let now = client.key(&self.key).await?.key;
+        request.rotation = Some(self.rotation.over(now.rotation));
+        Ok(self.if_revision.or(now.revision).bind(client).update_key(&self.key, &request).await?)
     }
 
     fn request(&self) -> Result<UpdateKey, Failure> {
@@ -251,7 +268,6 @@ impl Update {
             aliases,
             owner: self.owner.clone(),
             rotation: None,
-            expected_revision: self.expected_revision,
         })
     }
 }

@@ -16,6 +16,7 @@ mod output;
 mod page;
 mod parse;
 mod principal;
+mod terms;
 mod trust;
 mod whoami;
 

@@ -10,7 +10,6 @@ use kms_client::{
             CreatePrincipal, Principal, PrincipalAnswer, PrincipalChanged, PrincipalKind, PrincipalList,
             PrincipalQuery, PrincipalState, Proof, UpdatePrincipal,
         },
-        receipt::Revision,
     },
 };
 
@@ -18,6 +17,7 @@ use crate::{
     failure::Failure,
     output::{Output, fields, receipt, table, text, time},
     page,
+    terms::{IfRevision, Once},
 };
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +49,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
     /// Give a suspended principal its access back; this needs an approval
     #[command(after_help = "Example:\n  kms principal reinstate storage-1 --reason 'alarm was false'")]
@@ -58,6 +60,8 @@ pub(crate) enum Command {
         /// Why; it is kept on record
         #[arg(long)]
         reason: Reason,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -80,6 +84,8 @@ pub(crate) struct Create {
     /// What it is for
     #[arg(long)]
     description: Option<Description>,
+    #[command(flatten)]
+    once: Once,
 }
 
 #[derive(Debug, Args)]
@@ -108,31 +114,34 @@ pub(crate) struct Update {
     /// What it is for; '' for nothing
     #[arg(long)]
     description: Option<Description>,
-    /// Only if this is still the principal's revision
-    #[arg(long, value_name = "NUMBER")]
-    expected_revision: Option<Revision>,
+    #[command(flatten)]
+    if_revision: IfRevision,
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
     let changed = match command {
-        Command::Create(Create { name, kind, person, environment, team, description }) => {
+        Command::Create(Create { name, kind, person, environment, team, description, once }) => {
             let request = CreatePrincipal { name, kind, person, environment, team, description };
-            client.create_principal(&request).await?
+            once.bind(client).create_principal(&request).await?
         }
         Command::List(list) => return list.run(client, output).await,
         Command::Show { principal } => {
             let answer = client.principal(&principal).await?;
             return output.print(&answer, |PrincipalAnswer { principal, .. }| show(principal));
         }
-        Command::Update(Update { principal, team, description, expected_revision }) => {
+        Command::Update(Update { principal, team, description, if_revision }) => {
             if team.is_none() && description.is_none() {
                 return Err(Failure::Usage("nothing to change: give --team or --description".to_owned()));
             }
-            let request = UpdatePrincipal { team, description, expected_revision };
-            client.update_principal(&principal, &request).await?
+            let request = UpdatePrincipal { team, description };
+            if_revision.bind(client).update_principal(&principal, &request).await?
         }
-        Command::Suspend { principal, reason } => client.suspend_principal(&principal, reason).await?,
-        Command::Reinstate { principal, reason } => client.reinstate_principal(&principal, reason).await?,
+        Command::Suspend { principal, reason, if_revision } => {
+            if_revision.bind(client).suspend_principal(&principal, reason).await?
+        }
+        Command::Reinstate { principal, reason, if_revision } => {
+            if_revision.bind(client).reinstate_principal(&principal, reason).await?
+        }
     };
     print_changed(&changed, output)
 }

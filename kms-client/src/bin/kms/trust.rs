@@ -19,6 +19,7 @@ use crate::{
     failure::Failure,
     output::{Output, fields, receipt, table, time},
     parse,
+    terms::{IfRevision, Once},
 };
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +49,8 @@ pub(crate) enum IssuerCommand {
     Remove {
         /// The issuer, from `kms trust issuer list`
         issuer: IssuerId,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -60,6 +63,8 @@ pub(crate) enum CaCommand {
         name: ClientCaName,
         /// Its certificate, in PEM
         certificate_file: PathBuf,
+        #[command(flatten)]
+        once: Once,
     },
     /// List trusted certification authorities
     #[command(after_help = "Example:\n  kms trust ca list")]
@@ -71,6 +76,8 @@ pub(crate) enum CaCommand {
     Remove {
         /// The certification authority, from `kms trust ca list`
         client_ca: ClientCaId,
+        #[command(flatten)]
+        if_revision: IfRevision,
     },
 }
 
@@ -90,18 +97,27 @@ pub(crate) struct AddIssuerArgs {
     /// The CA of that server's certificate, in PEM, if it is none of the system's
     #[arg(long, value_name = "FILE", requires = "jwks_url")]
     jwks_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    once: Once,
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
     match command {
-        Command::Issuer(IssuerCommand::Add(add)) => print_issuer(&client.add_issuer(&add.request()?).await?, output),
-        Command::Issuer(IssuerCommand::Remove { issuer }) => print_issuer(&client.remove_issuer(issuer).await?, output),
-        Command::Issuer(IssuerCommand::List) => output.print(&client.list_issuers().await?, issuers),
-        Command::Ca(CaCommand::Add { name, certificate_file }) => {
-            let certificate_pem = text(&certificate_file)?;
-            print_ca(&client.add_client_ca(&AddClientCa { name, certificate_pem }).await?, output)
+        Command::Issuer(IssuerCommand::Add(add)) => {
+            let client = add.once.bind(client);
+            print_issuer(&client.add_issuer(&add.request()?).await?, output)
         }
-        Command::Ca(CaCommand::Remove { client_ca }) => print_ca(&client.remove_client_ca(client_ca).await?, output),
+        Command::Issuer(IssuerCommand::Remove { issuer, if_revision }) => {
+            print_issuer(&if_revision.bind(client).remove_issuer(issuer).await?, output)
+        }
+        Command::Issuer(IssuerCommand::List) => output.print(&client.list_issuers().await?, issuers),
+        Command::Ca(CaCommand::Add { name, certificate_file, once }) => {
+            let certificate_pem = text(&certificate_file)?;
+            print_ca(&once.bind(client).add_client_ca(&AddClientCa { name, certificate_pem }).await?, output)
+        }
+        Command::Ca(CaCommand::Remove { client_ca, if_revision }) => {
+            print_ca(&if_revision.bind(client).remove_client_ca(client_ca).await?, output)
+        }
         Command::Ca(CaCommand::List) => output.print(&client.list_client_cas().await?, client_cas),
     }
 }
@@ -161,14 +177,17 @@ fn print_ca(changed: &ClientCaChanged, output: Output) -> Result<(), Failure> {
 fn issuers(list: &IssuerList) -> String {
     let row = |issuer: &Issuer| {
         let (id, name) = (issuer.id.to_string(), issuer.issuer.to_string());
-        [id, name, audiences(issuer), source(&issuer.jwks), time(issuer.created_at)]
+        [id, name, audiences(issuer), source(&issuer.jwks), time(issuer.created_at), issuer.revision.to_string()]
     };
-    table(["id", "issuer", "audiences", "keys", "created"], list.issuers.iter().map(row))
+    table(["id", "issuer", "audiences", "keys", "created", "revision"], list.issuers.iter().map(row))
 }
 
 fn client_cas(list: &ClientCaList) -> String {
-    let row = |ca: &ClientCa| [ca.id.to_string(), ca.name.to_string(), ca.sha256.to_string(), time(ca.created_at)];
-    table(["id", "name", "SHA-256", "created"], list.client_cas.iter().map(row))
+    let row = |ca: &ClientCa| {
+        let (id, name, revision) = (ca.id.to_string(), ca.name.to_string(), ca.revision.to_string());
+        [id, name, ca.sha256.to_string(), time(ca.created_at), revision]
+    };
+    table(["id", "name", "SHA-256", "created", "revision"], list.client_cas.iter().map(row))
 }
 
 fn audiences(issuer: &Issuer) -> String {

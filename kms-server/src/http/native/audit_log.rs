@@ -18,7 +18,7 @@ use super::{
     names::{key_id, principal_id},
 };
 use crate::{
-    model::{Action, ControlState, Error},
+    model::{ControlState, Error},
     service,
     service::AuditCursor,
 };
@@ -71,7 +71,7 @@ fn filter(
     state: &ControlState,
 ) -> Result<service::AuditSearch, Error> {
     let action = |name: &kms_client::wire::name::ActionName| {
-        Action::from_code(name.as_str())
+        service::recorded_action(name.as_str())
             .ok_or_else(|| Error::invalid("`action`: there is no such action; `/v1/roles` lists those there are"))
     };
     Ok(service::AuditSearch {
@@ -83,7 +83,7 @@ fn filter(
         from: search.from,
         until: search.until,
         request: search.request,
-        change: None,
+        change: search.change,
         context,
     })
 }
@@ -126,7 +126,8 @@ mod tests {
     fn an_action_is_one_there_is() {
         let search = |action: &str| AuditSearch { action: Some(action.parse().unwrap()), ..AuditSearch::default() };
         let state = ControlState::default();
-        assert_eq!(filter(&search("unwrap"), None, &state).unwrap().action, Some(Action::Unwrap));
+        assert_eq!(filter(&search("unwrap"), None, &state).unwrap().action, Some("unwrap"));
+        assert_eq!(filter(&search("node_start"), None, &state).unwrap().action, Some("node_start"));
         assert_eq!(filter(&search("unrap"), None, &state).unwrap_err().code(), "invalid_request");
     }
 }

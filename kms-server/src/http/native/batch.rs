@@ -54,6 +54,7 @@ pub(super) async fn one<O: DataOperation>(mut exchange: Exchange) -> Result<Resp
 pub(super) async fn many<O: DataOperation>(mut exchange: Exchange) -> Result<Response, Failure> {
     let body = exchange.body().await?;
     let understood = body::items(body.as_ref())?;
+    exchange.charge_items(understood.len())?;
     let understood = understood.into_iter().map(|item| body::parse(item.get().as_bytes()).and_then(O::item)).collect();
     drop(body);
     let (results, section) = O::run(exchange.service(), exchange.call(), understood).await?.into_parts();

@@ -53,7 +53,7 @@ async fn create_binding(mut exchange: Exchange) -> Result<Response, Failure> {
         sponsor: request.sponsor.as_ref().map(|sponsor| principal_id(sponsor, &snapshot.state)),
         purpose: incoming_option(request.purpose.as_ref())?.unwrap_or_default(),
     };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -93,7 +93,7 @@ async fn list_bindings(exchange: Exchange) -> Result<Response, Failure> {
 async fn describe_binding(mut exchange: Exchange) -> Result<Response, Failure> {
     let id = exchange.path("binding").await?;
     let binding = exchange.service().describe_binding(exchange.call(), id).await?;
-    exchange.answer(binding, |binding, record| Ok(BindingAnswer { binding: view(&binding)?, record }))
+    exchange.tagged(binding, |binding, record| Ok(BindingAnswer { binding: view(&binding)?, record }))
 }
 
 /// Takes a role away.
@@ -105,7 +105,7 @@ async fn describe_binding(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn end_binding(mut exchange: Exchange) -> Result<Response, Failure> {
     let binding = exchange.path("binding").await?;
     let WithReason { reason } = exchange.json().await?;
-    let changed = exchange.change(Operation::EndBinding { binding, reason: incoming(&reason)? }, None).await?;
+    let changed = exchange.change(Operation::EndBinding { binding, reason: incoming(&reason)? }).await?;
     answer(&exchange, changed)
 }
 
@@ -127,7 +127,7 @@ async fn list_roles(exchange: Exchange) -> Result<Response, Failure> {
 }
 
 fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, |changed, record| {
+    exchange.changed(changed, |changed, record| {
         Ok(BindingChanged { binding: view(changed.binding()?)?, receipt: receipt(changed.receipt), record })
     })
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use kms_client::{format::record::Surface, id::RequestId, wire::problem::REQUEST_ID_HEADER};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tracing::{Instrument as _, field::Empty};
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     authn,
-    http::{AppState, Connection},
+    http::{AppState, Connection, Way},
     model::Error,
 };
 
@@ -32,13 +32,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 pub(super) struct Boundary {
     app: AppState,
     operations: Operations,
-    places: Semaphore,
 }
 
 impl Boundary {
     pub(super) fn new(app: AppState, operations: Operations) -> Self {
-        let places = Semaphore::new(app.limits.requests);
-        Self { app, operations, places }
+        Self { app, operations }
     }
 
     fn arrival(&self, request: &Request) -> Arrival {
@@ -53,20 +51,22 @@ impl Boundary {
     }
 
     async fn answer(&self, arrival: &Arrival, request: Request, next: Next) -> Response {
-        let result = match (self.check_head(&request), self.places.try_acquire()) {
-            (Ok(()), Ok(place)) => {
+        let way = Way::of(arrival.operation.action());
+        let result = match (self.check_head(&request), self.app.admission.place(way)) {
+            (Ok(()), Some(place)) => {
                 let result = self.carry_out(arrival, request, next).await;
                 drop(place);
                 result
             }
             (Err(failure), _) => Err(failure),
-            (Ok(()), Err(_)) => Err(Failure::overloaded()),
+            (Ok(()), None) => Err(Failure::overloaded()),
         };
         match result {
             Ok(response) => response,
             Err(failure) => {
                 let failure = arrival.note(&self.app.service, 0, failure).await;
-                error::response(&failure.into_problem(arrival.request.id))
+                let wait = failure.wait();
+                error::response(&failure.into_problem(arrival.request.id), wait)
             }
         }
     }

@@ -58,7 +58,10 @@ async fn list_changes(exchange: Exchange) -> Result<Response, Failure> {
 async fn describe_change(mut exchange: Exchange) -> Result<Response, Failure> {
     let id = exchange.path("change").await?;
     let change = exchange.service().describe_change(exchange.call(), id).await?;
-    exchange.answer(change, |change, record| Ok(ChangeAnswer { change: view(&change)?, record }))
+    exchange.answer(change, |change, record| {
+        let before = (!change.before.is_empty()).then_some(change.before.into());
+        Ok(ChangeAnswer { change: Change { before, ..view(&change.change)? }, record })
+    })
 }
 
 fn view(stored: &ControlChange) -> Result<Change, Error> {

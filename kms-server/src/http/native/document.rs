@@ -6,8 +6,9 @@ use kms_client::wire::problem::{Code, MEDIA_TYPE, Problem};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
-        Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, ResponseBuilder,
-        path::{Operation, PathItem},
+        Components, ContentBuilder, Info, License, ObjectBuilder, OpenApi, OpenApiBuilder, Paths, Ref, RefOr, Required,
+        ResponseBuilder, Type,
+        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
         tag::Tag,
     },
@@ -58,9 +59,37 @@ pub(super) fn complete(document: &mut OpenApi) {
         let problems: Vec<_> = methods(item).map(|(method, operation)| (method, problems(operation))).collect();
         for (method, problems) in problems {
             if let Some(operation) = operation_mut(item, &method) {
+                add_terms(operation);
                 add_problems(operation, &problems);
             }
         }
+    }
+}
+
+/// Adds the header fields by which a caller states terms.
+fn add_terms(operation: &mut Operation) {
+    let Some(action) = operation.operation_id.as_deref().and_then(action) else { return };
+    let mut fields = Vec::new();
+    if action.is_edit() {
+        fields.push(("if-match", IF_MATCH));
+    }
+    if action.is_creation() {
+        fields.push(("idempotency-key", IDEMPOTENCY_KEY));
+    }
+    let parameters = fields.into_iter().map(|(name, description)| {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(text))
+            .build();
+        RefOr::T(parameter)
+    });
+    operation.parameters.get_or_insert_default().extend(parameters);
+    if operation.parameters.as_ref().is_some_and(Vec::is_empty) {
+        operation.parameters = None;
     }
 }
 
@@ -85,7 +114,11 @@ fn operation_mut<'a>(item: &'a mut PathItem, method: &utoipa::openapi::HttpMetho
 fn problems(operation: &Operation) -> Vec<Code> {
     let mut codes = vec![Code::DeadlineExceeded, Code::AuditUnavailable, Code::Overloaded, Code::Internal];
     let Some(action) = operation.operation_id.as_deref().and_then(action) else { return codes };
+    codes.push(Code::RateLimited);
     codes.extend([Code::Unauthenticated, Code::NotPermitted, Code::LeaseLost, Code::InvalidRequest]);
+    if action.is_data() {
+        codes.push(Code::DiskReserve);
+    }
     let takes_body = operation.request_body.is_some();
     if takes_body {
         codes.push(Code::BodySize);
@@ -94,6 +127,12 @@ fn problems(operation: &Operation) -> Vec<Code> {
         codes.push(Code::BatchSize);
     }
     codes.extend_from_slice(of_kind(action));
+    if action.is_edit() {
+        codes.push(Code::RevisionMismatch);
+    }
+    if action.is_creation() {
+        codes.extend([Code::IdempotencyKeyReused, Code::IdempotencyInProgress]);
+    }
     codes
 }
 
@@ -177,6 +216,12 @@ const CONTROL: &[Code] = &[
     Code::OutcomeUnknown,
 ];
 
+const IF_MATCH: &str =
+    "The change is made only if its object is still at this revision: the `etag` of an answer, or `*`.";
+const IDEMPOTENCY_KEY: &str = "\
+A name that the caller gives this request. For 24 hours the same request under the same name makes nothing more and \
+answers what the first one did, with the header `idempotency-replayed: true` and a record of its own.";
+
 const TAGS: [(&str, &str); 8] = [
     ("about", "This API, and who its caller is."),
     ("keys", "Master keys and their versions. Their material never leaves the HSM."),
@@ -193,5 +238,6 @@ A key management service whose master keys live in a PKCS#11 HSM.
 
 Every operation leaves an audit record that is durable before its answer leaves; answers and errors name it. Errors are \
 problem details (RFC 9457) with a `code` that never changes. Every answer carries the header `keyward-request-id`. A key \
-is named by its id or as `alias/NAME`; in a path the slash is written `%2F`. The answer to a control change is its receipt: \
+is named by its id or as `alias/NAME`; in a path the slash is written `%2F`. An answer about one object carries its \
+revision as `etag`. The answer to a control change is its receipt: \
 a request that arrives after it never succeeds under the old rule.";

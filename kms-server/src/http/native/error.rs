@@ -1,19 +1,25 @@
 //! What went wrong, as this dialect says it: the one mapping from our errors to codes, statuses and problem details (RFC
 //! 9457). Causes go to the log, under the request's id, and nowhere else.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kms_client::{
     id::{ChangeId, RecordId, RequestId},
-    wire::problem::{Code, MEDIA_TYPE, Problem},
+    wire::{
+        problem::{Code, MEDIA_TYPE, Problem},
+        receipt::Revision,
+    },
 };
 
+use super::{names, terms};
 use crate::{
     authn,
     gate::Refused,
-    http::AnswerBody,
+    http::{AnswerBody, TooMuch},
     model::{Error, Refusal},
 };
 
@@ -22,9 +28,12 @@ use crate::{
 pub(super) struct Failure {
     code: Code,
     status: u16,
-    detail: String,
+    detail: Box<str>,
     reason: &'static str,
     change: Option<ChangeId>,
+    revision: Option<Revision>,
+    /// When to ask again, where more is known than "in a moment".
+    wait: Option<Duration>,
     recorded: Recorded,
 }
 
@@ -40,13 +49,15 @@ pub(super) enum Recorded {
 }
 
 impl Failure {
-    fn new(code: Code, detail: impl Into<String>) -> Self {
+    fn new(code: Code, detail: impl Into<Box<str>>) -> Self {
         Self {
             code,
             status: code.status(),
             detail: detail.into(),
             reason: code.as_str(),
             change: None,
+            revision: None,
+            wait: None,
             recorded: Recorded::NotYet,
         }
     }
@@ -78,6 +89,20 @@ impl Failure {
     /// More requests than are taken at once.
     pub(super) fn overloaded() -> Self {
         Self::new(Code::Overloaded, "more requests at once than this node takes; try again in a moment")
+    }
+
+    /// One principal asks too much.
+    fn too_much(too_much: TooMuch) -> Self {
+        match too_much {
+            TooMuch::AtOnce => Self::new(
+                Code::RateLimited,
+                "the caller has as many requests under way as one may; wait for one of their answers",
+            ),
+            TooMuch::TooOften(wait) => {
+                let detail = "the caller asks more often than one may; each item of a batch counts";
+                Self { wait: Some(wait), ..Self::new(Code::RateLimited, detail) }
+            }
+        }
     }
 
     /// The request took longer than one may.
@@ -118,19 +143,24 @@ impl Failure {
         Self { recorded: record.map_or(Recorded::WithoutId, Recorded::As), ..self }
     }
 
+    /// When to ask again.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
     /// The problem details.
     pub(super) fn into_problem(self, request: RequestId) -> Problem {
         let record = match self.recorded {
             Recorded::As(record) => Some(record),
             Recorded::NotYet | Recorded::WithoutId => None,
         };
-        let problem = Problem::new(self.code, self.detail, request);
-        Problem { status: self.status, record, change_id: self.change, ..problem }
+        let problem = Problem::new(self.code, self.detail.into_string(), request);
+        Problem { status: self.status, record, change_id: self.change, revision: self.revision, ..problem }
     }
 }
 
-/// The problem as an answer.
-pub(super) fn response(problem: &Problem) -> Response {
+/// The problem as an answer, and when to ask again.
+pub(super) fn response(problem: &Problem, wait: Option<Duration>) -> Response {
     // A problem is text and numbers, which always can be written as JSON.
     let bytes = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(axum::body::Body::new(AnswerBody::open(bytes.into())));
@@ -138,13 +168,19 @@ pub(super) fn response(problem: &Problem) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(tag) = problem.revision.and_then(terms::tag) {
+        headers.insert(header::ETAG, tag);
+    }
     if problem.code == Code::Unauthenticated {
         // RFC 9110 section 15.5.2: a 401 "MUST send a WWW-Authenticate header field".
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     // Whoever does not know whether a change was made must look before trying again.
-    if matches!(problem.status, 429 | 503) && problem.code != Code::OutcomeUnknown {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    let passes = matches!(problem.status, 429 | 503) || problem.code == Code::IdempotencyInProgress;
+    if passes && problem.code != Code::OutcomeUnknown {
+        // RFC 9110 section 10.2.3: whole seconds.
+        let seconds = wait.map_or(1, |wait| u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(1).max(1));
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -164,8 +200,10 @@ impl From<Error> for Failure {
             tracing::error!(error = source, "an operation failed");
         }
         let change = if let Error::OutcomeUnknown(change) = &error { Some(*change) } else { None };
+        let revision =
+            if let Error::RevisionMismatch { actual } = &error { Some(names::revision(*actual)) } else { None };
         let detail = if let Error::Denied = error { NOT_PERMITTED.to_owned() } else { error.to_string() };
-        Self { change, reason: error.code(), ..Self::new(code(&error), detail) }
+        Self { change, revision, reason: error.code(), ..Self::new(code(&error), detail) }
     }
 }
 
@@ -175,6 +213,12 @@ impl From<Refused> for Failure {
         // What says nothing but that there is no record, or not yet, needs none; whatever else has none gets it now.
         let silent = matches!(failure.code, Code::AuditUnavailable | Code::LeaseLost | Code::OutcomeUnknown);
         if record.is_some() || silent { failure.noted(record) } else { failure }
+    }
+}
+
+impl From<TooMuch> for Failure {
+    fn from(too_much: TooMuch) -> Self {
+        Self::too_much(too_much)
     }
 }
 
@@ -189,6 +233,7 @@ const fn code(error: &Error) -> Code {
         Error::Unauthenticated(_) => Code::Unauthenticated,
         Error::Denied => Code::NotPermitted,
         Error::NotFound(_) => Code::NotFound,
+        Error::RevisionMismatch { .. } => Code::RevisionMismatch,
         Error::Invalid { code, .. } | Error::Conflict { code, .. } | Error::Unavailable { code, .. } => match code {
             Refusal::InvalidRequest => Code::InvalidRequest,
             Refusal::InvalidWrappedKey => Code::InvalidWrappedKey,
@@ -198,7 +243,9 @@ const fn code(error: &Error) -> Code {
             Refusal::BatchSize => Code::BatchSize,
             Refusal::BodySize => Code::BodySize,
             Refusal::AlreadyExists => Code::AlreadyExists,
-            Refusal::RevisionMismatch => Code::Conflict,
+            Refusal::Conflict => Code::Conflict,
+            Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Refusal::IdempotencyInProgress => Code::IdempotencyInProgress,
             Refusal::InvalidState => Code::InvalidState,
             Refusal::KeyDisabled => Code::KeyDisabled,
             Refusal::KeyRevoked => Code::KeyRevoked,
@@ -212,6 +259,7 @@ const fn code(error: &Error) -> Code {
             Refusal::LeaseLost => Code::LeaseLost,
             Refusal::HsmUnavailable => Code::HsmUnavailable,
             Refusal::StoreUnavailable => Code::StoreUnavailable,
+            Refusal::DiskReserve => Code::DiskReserve,
             Refusal::Overloaded => Code::Overloaded,
             Refusal::RotationPending => Code::RotationPending,
         },
@@ -235,7 +283,7 @@ mod tests {
 
     fn status_of(error: Error) -> (u16, &'static str) {
         let problem = Failure::from(error).into_problem(REQUEST);
-        assert_eq!(response(&problem).status().as_u16(), problem.status);
+        assert_eq!(response(&problem, None).status().as_u16(), problem.status);
         (problem.status, problem.code.as_str())
     }
 
@@ -247,7 +295,11 @@ mod tests {
         assert_eq!(status_of(Error::invalid("x")), (400, "invalid_request"));
         assert_eq!(status_of(Error::invalid_wrapped_key()), (400, "invalid_wrapped_key"));
         assert_eq!(status_of(Error::approval_required("it")), (403, "approval_required"));
-        assert_eq!(status_of(Error::conflict(Refusal::RevisionMismatch, "x")), (409, "conflict"));
+        assert_eq!(status_of(Error::conflict(Refusal::Conflict, "x")), (409, "conflict"));
+        assert_eq!(
+            status_of(Error::RevisionMismatch { actual: crate::model::Revision(3) }),
+            (412, "revision_mismatch")
+        );
         assert_eq!(status_of(Error::conflict(Refusal::LastAdministrators, "x")), (409, "last_administrators"));
         assert_eq!(status_of(Error::unavailable(Refusal::Overloaded, "x")), (429, "overloaded"));
         assert_eq!(status_of(Error::unavailable(Refusal::StoreUnavailable, "x")), (503, "store_unavailable"));
@@ -269,7 +321,7 @@ mod tests {
         assert_eq!(failure.recorded(), Recorded::WithoutId);
         let problem = failure.into_problem(REQUEST);
         assert_eq!(problem.change_id, Some(change));
-        assert!(!response(&problem).headers().contains_key(header::RETRY_AFTER));
+        assert!(!response(&problem, None).headers().contains_key(header::RETRY_AFTER));
     }
 
     #[test]
@@ -286,9 +338,15 @@ mod tests {
     fn headers_say_what_to_do() {
         let unknown = Failure::from(authn::Refused::TokenSignature);
         assert_eq!(unknown.reason(), "token_signature");
-        let response_of = |failure: Failure| response(&failure.into_problem(REQUEST));
+        let response_of = |failure: Failure| {
+            let wait = failure.wait();
+            response(&failure.into_problem(REQUEST), wait)
+        };
         assert_eq!(response_of(unknown).headers()[header::WWW_AUTHENTICATE], "Bearer");
         assert_eq!(response_of(Failure::overloaded()).headers()[header::RETRY_AFTER], "1");
+        let limited = Failure::from(TooMuch::TooOften(Duration::from_millis(2001)));
+        assert_eq!(response_of(limited).headers()[header::RETRY_AFTER], "3");
+        assert_eq!(response_of(Failure::from(TooMuch::AtOnce)).headers()[header::RETRY_AFTER], "1");
         assert_eq!(response_of(Failure::method()).status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fmt::{self, Display},
+    num::NonZeroU32,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,15 +17,23 @@ use axum::{
 use kms_client::id::RecordId;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Api, arrival::Arrival, body, cursor::Listing, error::Failure, wiped::Wiped};
+use super::{
+    Api,
+    arrival::Arrival,
+    body,
+    cursor::Listing,
+    error::Failure,
+    terms::{self, Revised, Stated},
+    wiped::Wiped,
+};
 use crate::{
     authn::Moment,
     cluster::{Section, Snapshot},
     gate::{Answer, Released},
-    http::Connection,
-    model::{Error, Operation, Revision},
+    http::{Admitted, Connection, Way},
+    model::{Error, Operation},
     policy::Policies,
-    service::{Call, Changed, Service},
+    service::{Call, Changed, Once, Service, Terms},
 };
 
 /// Room for an answer of the usual length.
@@ -37,6 +46,11 @@ pub(super) struct Exchange {
     call: Call,
     connection: Connection,
     parts: Parts,
+    stated: Stated,
+    /// What an idempotency key stands for, once the body was read.
+    digest: Option<[u8; 32]>,
+    #[expect(dead_code, reason = "the request counts as under way until this is dropped")]
+    admitted: Admitted,
     /// Never locked: it only makes of a body, which is not `Sync`, something that references may be held to.
     body: Mutex<Body>,
 }
@@ -57,7 +71,12 @@ impl FromRequest<Arc<Api>> for Exchange {
         tracing::Span::current().record("principal.id", tracing::field::display(caller.principal()));
         arrival.authenticated(&caller);
         let call = Call { caller, request: Arc::clone(&arrival.request) };
-        Ok(Self { api: Arc::clone(api), arrival, call, connection, parts, body: Mutex::new(body) })
+        let way = Way::of(arrival.operation.action());
+        let admitted = api.app.admission.admit(way, call.caller.principal())?;
+        api.app.service.check_room(arrival.operation.action())?;
+        let stated = Stated::read(&parts.headers, arrival.operation.action())?;
+        let (api, body) = (Arc::clone(api), Mutex::new(body));
+        Ok(Self { api, arrival, call, connection, parts, stated, digest: None, admitted, body })
     }
 }
 
@@ -68,6 +87,14 @@ impl Exchange {
 
     pub(super) fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// Counts the items of a batch; the request itself counted as one.
+    pub(super) fn charge_items(&self, items: usize) -> Result<(), Failure> {
+        let more = u32::try_from(items.saturating_sub(1)).ok().and_then(NonZeroU32::new);
+        let way = Way::of(self.arrival.operation.action());
+        more.map_or(Ok(()), |more| self.api.app.admission.charge(way, self.call.caller.principal(), more))?;
+        Ok(())
     }
 
     /// The control state in force, for finding what names stand for.
@@ -89,7 +116,11 @@ impl Exchange {
     /// The body, decoded.
     pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let body = self.body().await?;
-        Ok(body::parse(body.as_ref())?)
+        let parsed = body::parse(body.as_ref())?;
+        if self.stated.once.is_some() {
+            self.digest = Some(terms::digest(&self.parts.method, self.parts.uri.path(), body.as_ref())?);
+        }
+        Ok(parsed)
     }
 
     /// The query, decoded.
@@ -114,19 +145,21 @@ impl Exchange {
         Listing::new(&self.api.app.cursors, self.call.caller.principal(), name, filter)
     }
 
-    /// Says that control state may change from now on, for use cases that make changes of their own.
-    pub(super) fn begin_change(&self) {
+    /// Says that control state may change from now on, and on which terms it is asked for.
+    pub(super) fn begin_change(&self) -> Result<Terms, Error> {
+        let once = match (&self.stated.once, self.digest) {
+            (Some(name), Some(digest)) => Some(Once { name: name.clone(), digest }),
+            (Some(_), None) => return Err(Error::internal("a creation without a body")),
+            (None, _) => None,
+        };
         self.arrival.begin_change();
+        Ok(Terms { expected: self.stated.expected, once })
     }
 
     /// Carries out a control change.
-    pub(super) async fn change(
-        &self,
-        operation: Operation,
-        expected: Option<Revision>,
-    ) -> Result<Released<Answer<Changed>>, Failure> {
-        self.begin_change();
-        Ok(self.service().change(&self.call, operation, expected).await?)
+    pub(super) async fn change(&self, operation: Operation) -> Result<Released<Answer<Changed>>, Failure> {
+        let terms = self.begin_change()?;
+        Ok(self.service().change(&self.call, operation, terms).await?)
     }
 
     /// What failures name this request by.
@@ -142,6 +175,35 @@ impl Exchange {
     ) -> Result<Response, Failure> {
         let (Answer { value, record }, section) = released.into_parts();
         self.render(&view(value, record)?, section, USUAL_ANSWER)
+    }
+
+    /// Writes out one released answer about one object, with its tag.
+    pub(super) fn tagged<T, W: Serialize + Revised>(
+        &self,
+        released: Released<Answer<T>>,
+        view: impl FnOnce(T, RecordId) -> Result<W, Error>,
+    ) -> Result<Response, Failure> {
+        let (Answer { value, record }, section) = released.into_parts();
+        let view = view(value, record)?;
+        let mut response = self.render(&view, section, USUAL_ANSWER)?;
+        if let Some(tag) = terms::tag(view.revision()) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        Ok(response)
+    }
+
+    /// Writes out the released answer of a control change, with the tag of what was changed.
+    pub(super) fn changed<W: Serialize + Revised>(
+        &self,
+        released: Released<Answer<Changed>>,
+        view: impl FnOnce(Changed, RecordId) -> Result<W, Error>,
+    ) -> Result<Response, Failure> {
+        let repeated = released.value().value.repeated;
+        let mut response = self.tagged(released, view)?;
+        if repeated {
+            response.headers_mut().insert(terms::REPLAYED, HeaderValue::from_static("true"));
+        }
+        Ok(response)
     }
 
     /// Writes out an answer whose section the connection holds until the last byte is in the kernel.

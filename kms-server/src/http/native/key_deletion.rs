@@ -81,7 +81,7 @@ async fn schedule_key_deletion(mut exchange: Exchange) -> Result<Response, Failu
     let key = named(&mut exchange).await?;
     let ScheduleDeletion { reason, waiting_days } = exchange.json().await?;
     let operation = Operation::ScheduleKeyDeletion { key, waiting_days, reason: incoming(&reason)? };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -94,6 +94,6 @@ async fn schedule_key_deletion(mut exchange: Exchange) -> Result<Response, Failu
 async fn cancel_key_deletion(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let Nothing {} = exchange.json().await?;
-    let changed = exchange.change(Operation::CancelKeyDeletion { key }, None).await?;
+    let changed = exchange.change(Operation::CancelKeyDeletion { key }).await?;
     answer(&exchange, changed)
 }

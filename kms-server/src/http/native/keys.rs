@@ -24,8 +24,7 @@ use super::{
     error::Failure,
     exchange::Exchange,
     names::{
-        expected, incoming, incoming_option, key_id, key_ref, outgoing, outgoing_option, owner_in, owner_out, receipt,
-        revision,
+        incoming, incoming_option, key_id, key_ref, outgoing, outgoing_option, owner_in, owner_out, receipt, revision,
     },
 };
 use crate::{
@@ -57,8 +56,8 @@ pub(super) struct Nothing {}
 )]
 async fn create_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let new = new_key(&exchange.json().await?)?;
-    exchange.begin_change();
-    let changed = exchange.service().create_key(exchange.call(), new).await?;
+    let terms = exchange.begin_change()?;
+    let changed = exchange.service().create_key(exchange.call(), new, terms).await?;
     answer(&exchange, changed)
 }
 
@@ -93,7 +92,7 @@ async fn list_keys(exchange: Exchange) -> Result<Response, Failure> {
 async fn describe_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = key_ref(&exchange.path("key").await?)?;
     let key = exchange.service().describe_key(exchange.call(), &key).await?;
-    exchange.answer(key, |key, record| Ok(KeyAnswer { key: view(&key)?, record }))
+    exchange.tagged(key, |key, record| Ok(KeyAnswer { key: view(&key)?, record }))
 }
 
 /// Changes a key's description, tags, aliases or owner.
@@ -104,7 +103,7 @@ async fn describe_key(mut exchange: Exchange) -> Result<Response, Failure> {
 )]
 async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
-    let UpdateKey { description, tags, aliases, owner, rotation, expected_revision } = exchange.json().await?;
+    let UpdateKey { description, tags, aliases, owner, rotation } = exchange.json().await?;
     let operation = Operation::UpdateKey {
         key,
         description: incoming_option(description.as_ref())?,
@@ -113,7 +112,7 @@ async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
         aliases: aliases.map(|aliases| aliases.iter().map(incoming).collect()).transpose()?,
         rotation: rotation.map(rotation_in).transpose()?,
     };
-    let changed = exchange.change(operation, expected(expected_revision)).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -126,8 +125,8 @@ async fn update_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn rotate_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let Nothing {} = exchange.json().await?;
-    exchange.begin_change();
-    let changed = exchange.service().rotate_key(exchange.call(), key, None).await?;
+    let terms = exchange.begin_change()?;
+    let changed = exchange.service().rotate_key(exchange.call(), key, terms).await?;
     answer(&exchange, changed)
 }
 
@@ -140,7 +139,7 @@ async fn rotate_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn enable_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let Nothing {} = exchange.json().await?;
-    let changed = exchange.change(Operation::EnableKey { key }, None).await?;
+    let changed = exchange.change(Operation::EnableKey { key }).await?;
     answer(&exchange, changed)
 }
 
@@ -153,7 +152,7 @@ async fn enable_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn disable_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
-    let changed = exchange.change(Operation::DisableKey { key, reason: incoming(&reason)? }, None).await?;
+    let changed = exchange.change(Operation::DisableKey { key, reason: incoming(&reason)? }).await?;
     answer(&exchange, changed)
 }
 
@@ -166,7 +165,7 @@ async fn disable_key(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn revoke_key(mut exchange: Exchange) -> Result<Response, Failure> {
     let key = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
-    let changed = exchange.change(Operation::RevokeKey { key, reason: incoming(&reason)? }, None).await?;
+    let changed = exchange.change(Operation::RevokeKey { key, reason: incoming(&reason)? }).await?;
     answer(&exchange, changed)
 }
 
@@ -186,7 +185,7 @@ async fn revoke_key_version(mut exchange: Exchange) -> Result<Response, Failure>
         .ok_or_else(|| Error::invalid("in the path: versions are numbered from 1"))?;
     let WithReason { reason } = exchange.json().await?;
     let operation = Operation::RevokeKeyVersion { key, version, reason: incoming(&reason)? };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -195,7 +194,7 @@ pub(super) async fn named(exchange: &mut Exchange) -> Result<KeyId, Error> {
 }
 
 pub(super) fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, key_changed)
+    exchange.changed(changed, key_changed)
 }
 
 fn key_changed(changed: Changed, record: RecordId) -> Result<KeyChanged, Error> {

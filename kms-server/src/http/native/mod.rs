@@ -21,6 +21,7 @@ mod keys;
 mod names;
 mod operation;
 mod principals;
+mod terms;
 mod trust;
 mod whoami;
 mod wiped;

@@ -97,11 +97,6 @@ pub(super) const fn revision(revision: model::Revision) -> Revision {
     Revision::new(revision.0)
 }
 
-/// A revision that came in.
-pub(super) fn expected(revision: Option<Revision>) -> Option<model::Revision> {
-    revision.map(|revision| model::Revision(revision.number()))
-}
-
 /// The proof that a change is in force.
 pub(super) fn receipt(receipt: cluster::Receipt) -> Receipt {
     let nodes = receipt.nodes.into_iter().map(|node| NodeReceipt {

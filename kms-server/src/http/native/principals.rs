@@ -20,7 +20,7 @@ use super::{
     Api, cursor,
     error::Failure,
     exchange::Exchange,
-    names::{expected, incoming, incoming_option, outgoing, outgoing_option, principal_id, receipt, revision},
+    names::{incoming, incoming_option, outgoing, outgoing_option, principal_id, receipt, revision},
 };
 use crate::{
     gate::{Answer, Released},
@@ -54,7 +54,7 @@ async fn create_principal(mut exchange: Exchange) -> Result<Response, Failure> {
         team: incoming_option(request.team.as_ref())?,
         description: incoming_option(request.description.as_ref())?.unwrap_or_default(),
     };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -93,7 +93,7 @@ async fn list_principals(exchange: Exchange) -> Result<Response, Failure> {
 async fn describe_principal(mut exchange: Exchange) -> Result<Response, Failure> {
     let id = named(&mut exchange).await?;
     let principal = exchange.service().describe_principal(exchange.call(), id).await?;
-    exchange.answer(principal, |principal, record| Ok(PrincipalAnswer { principal: view(&principal)?, record }))
+    exchange.tagged(principal, |principal, record| Ok(PrincipalAnswer { principal: view(&principal)?, record }))
 }
 
 /// Changes a principal's description or team.
@@ -104,10 +104,10 @@ async fn describe_principal(mut exchange: Exchange) -> Result<Response, Failure>
 )]
 async fn update_principal(mut exchange: Exchange) -> Result<Response, Failure> {
     let principal = named(&mut exchange).await?;
-    let UpdatePrincipal { team, description, expected_revision } = exchange.json().await?;
+    let UpdatePrincipal { team, description } = exchange.json().await?;
     let (team, description) = (incoming_option(team.as_ref())?, incoming_option(description.as_ref())?);
     let operation = Operation::UpdatePrincipal { principal, team, description };
-    let changed = exchange.change(operation, expected(expected_revision)).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -121,7 +121,7 @@ async fn suspend_principal(mut exchange: Exchange) -> Result<Response, Failure> 
     let principal = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
     let operation = Operation::SuspendPrincipal { principal, reason: incoming(&reason)? };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -135,7 +135,7 @@ async fn reinstate_principal(mut exchange: Exchange) -> Result<Response, Failure
     let principal = named(&mut exchange).await?;
     let WithReason { reason } = exchange.json().await?;
     let operation = Operation::ReinstatePrincipal { principal, reason: incoming(&reason)? };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     answer(&exchange, changed)
 }
 
@@ -149,7 +149,7 @@ async fn add_credential(mut exchange: Exchange) -> Result<Response, Failure> {
     let principal = named(&mut exchange).await?;
     let proof: Proof = exchange.json().await?;
     let credential = NewCredential { id: CredentialId::new(exchange.fresh()), matches: proof_in(proof) };
-    let changed = exchange.change(Operation::AddCredential { principal, credential }, None).await?;
+    let changed = exchange.change(Operation::AddCredential { principal, credential }).await?;
     answer(&exchange, changed)
 }
 
@@ -166,7 +166,7 @@ async fn add_credential(mut exchange: Exchange) -> Result<Response, Failure> {
 async fn remove_credential(mut exchange: Exchange) -> Result<Response, Failure> {
     let principal = named(&mut exchange).await?;
     let credential = exchange.path("credential").await?;
-    let changed = exchange.change(Operation::RemoveCredential { principal, credential }, None).await?;
+    let changed = exchange.change(Operation::RemoveCredential { principal, credential }).await?;
     answer(&exchange, changed)
 }
 
@@ -176,7 +176,7 @@ async fn named(exchange: &mut Exchange) -> Result<PrincipalId, Error> {
 }
 
 fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, |changed, record| {
+    exchange.changed(changed, |changed, record| {
         Ok(PrincipalChanged { principal: view(changed.principal()?)?, receipt: receipt(changed.receipt), record })
     })
 }

@@ -50,7 +50,7 @@ async fn add_issuer(mut exchange: Exchange) -> Result<Response, Failure> {
         audiences: audiences.iter().map(|audience| audience.as_str().to_owned()).collect(),
         jwks: jwks_in(jwks)?,
     };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     issuer_changed(&exchange, changed)
 }
 
@@ -75,7 +75,7 @@ async fn list_issuers(exchange: Exchange) -> Result<Response, Failure> {
 )]
 async fn remove_issuer(mut exchange: Exchange) -> Result<Response, Failure> {
     let issuer = exchange.path("issuer").await?;
-    let changed = exchange.change(Operation::RemoveIssuer { issuer }, None).await?;
+    let changed = exchange.change(Operation::RemoveIssuer { issuer }).await?;
     issuer_changed(&exchange, changed)
 }
 
@@ -89,7 +89,7 @@ async fn add_client_ca(mut exchange: Exchange) -> Result<Response, Failure> {
     check_authority(&certificate_pem)?;
     let client_ca = ClientCaId::new(exchange.fresh());
     let operation = Operation::AddClientCa { client_ca, name: incoming(&name)?, certificate_pem };
-    let changed = exchange.change(operation, None).await?;
+    let changed = exchange.change(operation).await?;
     client_ca_changed(&exchange, changed)
 }
 
@@ -115,12 +115,12 @@ async fn list_client_cas(exchange: Exchange) -> Result<Response, Failure> {
 )]
 async fn remove_client_ca(mut exchange: Exchange) -> Result<Response, Failure> {
     let client_ca = exchange.path("client_ca").await?;
-    let changed = exchange.change(Operation::RemoveClientCa { client_ca }, None).await?;
+    let changed = exchange.change(Operation::RemoveClientCa { client_ca }).await?;
     client_ca_changed(&exchange, changed)
 }
 
 fn issuer_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, |changed, record| {
+    exchange.changed(changed, |changed, record| {
         let issuer =
             changed.rows.iter().find_map(|row| if let Row::Issuer(issuer) = row { Some(issuer) } else { None });
         let issuer = issuer_view(issuer.ok_or_else(|| Error::internal("the change touched no issuer"))?)?;
@@ -129,7 +129,7 @@ fn issuer_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Re
 }
 
 fn client_ca_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
-    exchange.answer(changed, |changed, record| {
+    exchange.changed(changed, |changed, record| {
         let authority = changed.rows.iter().find_map(|row| if let Row::ClientCa(ca) = row { Some(ca) } else { None });
         let client_ca = client_ca_view(authority.ok_or_else(|| Error::internal("the change touched no authority"))?)?;
         Ok(ClientCaChanged { client_ca, receipt: receipt(changed.receipt), record })

@@ -127,7 +127,7 @@ impl Applying<'_> {
         let newest = key.versions.last().map_or(KeyVersion::FIRST, |newest| newest.version);
         if newest.next() != Some(version) {
             // Two rotations at once: both made material for the same number, and this one came second.
-            return Err(Error::conflict(Refusal::RevisionMismatch, format!("the newest version is {newest} by now")));
+            return Err(Error::conflict(Refusal::Conflict, format!("the newest version is {newest} by now")));
         }
         key.versions.push(self.new_version(version, material));
         key.primary_version = version;

@@ -402,10 +402,7 @@ impl Applying<'_> {
 
     fn check_expected(&self, actual: Revision) -> Result<(), Error> {
         match self.expected {
-            Some(expected) if expected != actual => Err(Error::conflict(
-                Refusal::RevisionMismatch,
-                format!("the object is at revision {actual}, not at {expected}"),
-            )),
+            Some(expected) if expected != actual => Err(Error::RevisionMismatch { actual }),
             Some(_) | None => Ok(()),
         }
     }
