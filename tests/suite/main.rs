@@ -12,6 +12,8 @@ mod line;
 mod no_record;
 mod older_database;
 mod openapi;
+mod policies;
+mod recover;
 mod roles;
 mod search;
 mod structure;

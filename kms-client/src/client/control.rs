@@ -5,7 +5,7 @@ use crate::{
     id::{BindingId, ChangeId, CredentialId, KeyVersion, RecordId},
     wire::{
         audit::{AuditRecordAnswer, AuditRecords, AuditSearch},
-        binding::{BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, RoleList},
+        binding::{BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding},
         change::{ChangeAnswer, ChangeList, ChangeQuery},
         key::{CreateKey, KeyAnswer, KeyChanged, KeyList, KeyQuery, UpdateKey, WithReason},
         name::{KeyName, PrincipalRef, Reason},
@@ -144,11 +144,6 @@ impl Client {
     pub async fn end_binding(&self, binding: BindingId, reason: Reason) -> Result<BindingChanged> {
         let path = ["bindings", &binding.to_string(), "end"];
         self.transport.post(&path, &WithReason { reason }, Repeat::Never).await
-    }
-
-    /// The built-in roles and what they allow.
-    pub async fn roles(&self) -> Result<RoleList> {
-        self.transport.get(&["roles"]).await
     }
 
     /// A page of control changes.

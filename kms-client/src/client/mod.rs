@@ -11,6 +11,7 @@ mod data;
 mod envelope;
 mod error;
 mod new_file;
+mod rules;
 mod token;
 mod transport;
 mod trust;

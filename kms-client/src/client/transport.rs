@@ -64,6 +64,11 @@ impl Transport {
         self.send(Method::POST, self.url(path), Some(encode(body)?), repeat).await
     }
 
+    /// Putting the same twice makes a second version, so nobody does it unasked.
+    pub(super) async fn put<B: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<A> {
+        self.send(Method::PUT, self.url(path), Some(encode(body)?), Repeat::Never).await
+    }
+
     pub(super) async fn patch<B: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<A> {
         self.send(Method::PATCH, self.url(path), Some(encode(body)?), Repeat::Never).await
     }

@@ -64,8 +64,13 @@ impl Service {
 
     /// Looked at first where an answer costs a look into the database, so that nobody without the right costs that.
     pub(super) fn may(&self, call: &Call, action: Action) -> bool {
+        self.may_on(call, action, Target::Installation)
+    }
+
+    /// The same for what is done to something.
+    pub(super) fn may_on(&self, call: &Call, action: Action, target: Target) -> bool {
         let line = self.line(call);
-        let intent = line.intent(0, action, Target::Installation, None);
+        let intent = line.intent(0, action, target, None);
         policy::authorise(&line.snapshot, line.now, &intent).is_ok()
     }
 
@@ -77,8 +82,20 @@ impl Service {
         target: Target,
         read: impl FnOnce(&Line<'_>) -> Result<T, Error>,
     ) -> Outcome<T> {
+        self.read_with(call, action, target, Facts::default(), read).await
+    }
+
+    /// The same, with more for the record to say.
+    pub(super) async fn read_with<T>(
+        &self,
+        call: &Call,
+        action: Action,
+        target: Target,
+        facts: Facts,
+        read: impl FnOnce(&Line<'_>) -> Result<T, Error>,
+    ) -> Outcome<T> {
         let line = self.line(call);
-        let mut step = line.ask(0, action, target, None, Facts::default(), |_| Ok(()));
+        let mut step = line.ask(0, action, target, None, facts, |_| Ok(()));
         let result = std::mem::replace(&mut step.work, Ok(())).and_then(|()| read(&line));
         self.gate().release_one(&line.snapshot, Attempt { asked: step.asked, result: result.map(Unaudited::new) }).await
     }

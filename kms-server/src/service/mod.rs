@@ -3,12 +3,15 @@
 
 mod audit_log;
 mod control;
+mod explain;
 mod generate;
 mod keys;
 mod line;
 mod lists;
+mod preview;
 mod random;
 mod rewrap;
+mod rules;
 mod transfer;
 mod unsealed;
 mod unwrap;
@@ -26,11 +29,14 @@ use kms_client::{
 
 pub use audit_log::{AuditPage, AuditSearch};
 pub use control::Changed;
+pub use explain::{Access, Explain, ExplainOn, Explained, is_done_with_a_key};
 pub use generate::{GenerateItem, Generated};
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, KeyFilter, Page, PrincipalFilter};
+pub use preview::{Effect, MOST_DAYS, Past, Preview};
 pub use rewrap::{RewrapItem, Rewrapped};
+pub use rules::{RoleView, Validated};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
 pub use whoami::Standing;
@@ -126,6 +132,12 @@ impl Service {
     #[must_use]
     pub fn ids(&self) -> Ids {
         self.inner.ids
+    }
+
+    /// Where this node runs.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.inner.region
     }
 
     /// The token, for what it says of itself.

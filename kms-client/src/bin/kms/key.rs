@@ -73,6 +73,11 @@ pub(crate) enum Command {
         #[arg(long)]
         reason: Reason,
     },
+    /// List who can do something with a key, and by which bindings and policies
+    #[command(
+        after_help = "What depends on circumstances, such as the encryption context, is `conditional`.\n\nExample:\n  kms key who-can alias/records unwrap"
+    )]
+    WhoCan(crate::explain::WhoCan),
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +166,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Re
         Command::Rotate { key } => client.rotate_key(&key).await?,
         Command::Enable { key } => client.enable_key(&key).await?,
         Command::Disable { key, reason } => client.disable_key(&key, reason).await?,
+        Command::WhoCan(who) => return who.run(client, output).await,
         Command::Revoke { key, version: None, reason } => client.revoke_key(&key, reason).await?,
         Command::Revoke { key, version: Some(version), reason } => client.revoke_version(&key, version, reason).await?,
     };
