@@ -103,6 +103,14 @@ uuid_id!(
     ClientCaId, "client CA id"
 );
 uuid_id!(
+    /// A custom policy, whatever its versions.
+    PolicyId, "policy id"
+);
+uuid_id!(
+    /// A custom role.
+    RoleId, "role id"
+);
+uuid_id!(
     /// A control change, chosen before it is committed.
     ChangeId, "change id"
 );

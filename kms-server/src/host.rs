@@ -1,5 +1,5 @@
-//! What the host's administrator does without being a caller: make the installation, accept an older database. Both need
-//! the token's PIN and the database, and both are control changes with a record.
+//! What the host's administrator does without being a caller: make the installation, accept an older database, get back in
+//! when too few administrators are left. Each needs the token's PIN and the database, and is a control change with a record.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     model::{self, Change, Clock, Error, Ids, Operation, Reason, Refusal, Revision},
     policy::Policies,
+    recover::Recovery,
     serve::{self, Foundation, ServeError},
     store::{HsmRoots, Store},
     supervisor::Supervisor,
@@ -65,6 +66,27 @@ pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Rea
         return Err(Error::conflict(Refusal::InvalidState, detail).into());
     }
     host.change(Operation::AcceptDatabase { remembered, reason }).await
+}
+
+/// Makes or reinstates an administrator. Whoever does this has the host and the token's PIN; everybody else hears of it.
+///
+/// # Errors
+///
+/// [`ServeError`]: a database that is older than what is remembered, a proof that proves nothing, a person who uses keys.
+pub async fn recover_admin(config: &Config, clock: Arc<dyn Clock>, recovery: &Recovery) -> Result<Receipt, ServeError> {
+    let foundation = Foundation::open(config, &clock).await?;
+    let host = Host::open(config, clock, foundation, true).await?;
+    let (snapshot, now) = (host.cluster.snapshot(), host.cluster.now());
+    let operation = recovery.operation(&snapshot.state, now)?;
+    let revision = snapshot.revision.next();
+    let trial = Change { id: ChangeId::from_bytes([0; 16]), expected: None, operation: operation.clone() };
+    recovery.check(&snapshot.state, &trial.apply(&snapshot.state, revision, now)?, revision, now)?;
+    let receipt = host.change(operation).await?;
+    tracing::error!(
+        change.id = %receipt.change_id, control.revision = receipt.revision.0, principal.name = %recovery.name,
+        "ALARM: an administrator was made or reinstated on the host"
+    );
+    Ok(receipt)
 }
 
 async fn make_roots(hsm: &hsm::Hsm, clock: &dyn Clock) -> Result<HsmRoots, ServeError> {

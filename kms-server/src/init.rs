@@ -179,7 +179,7 @@ pub(crate) fn binding(principal: PrincipalId, role: Role, now: Timestamp) -> Ope
     Operation::CreateBinding {
         binding: BindingId::new(Ids.fresh(now)),
         principal,
-        role,
+        role: role.into(),
         scope: Scope::All,
         period: Period::default(),
         sponsor: None,

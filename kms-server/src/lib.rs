@@ -14,6 +14,7 @@ pub mod init;
 mod jobs;
 pub mod model;
 pub mod policy;
+pub mod recover;
 pub mod serve;
 pub mod service;
 pub mod store;

@@ -19,7 +19,8 @@ use kms_server::{
     doctor::{self, Level},
     host,
     init::{Administrator, Founding, FoundingIssuer, NamedFile},
-    model::{Clock as _, Reason, SystemClock},
+    model::{Clock as _, Name, Reason, SystemClock},
+    recover::{self, Recovery, RecoveryProof},
     serve::{self, ServeError, Server, Unfit},
     store::Store,
     telemetry::{self, LogFormat, LogSection},
@@ -85,6 +86,8 @@ enum Subcommands {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Make or reinstate an administrator, where too few are left. Needs the token's PIN; recorded, and an alarm.
+    RecoverAdmin(RecoverArguments),
     /// Verify the audit log's chains in the database. Reads only; the server may run.
     VerifyAudit {
         /// The configuration file.
@@ -142,6 +145,28 @@ struct InitArguments {
     /// Make the token too, with the security officer's PIN in this file. The server does not keep it.
     #[arg(long, value_name = "FILE")]
     so_pin_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RecoverArguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The administrator: a new name, or the name of a user to be reinstated.
+    #[arg(long, value_name = "NAME")]
+    name: Name,
+    /// Its client certificate in PEM, under an authority that is trusted already.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["issuer", "subject"], required_unless_present = "issuer")]
+    certificate: Option<PathBuf>,
+    /// The `iss` of its tokens, of an issuer that is trusted already.
+    #[arg(long, value_name = "URL", requires = "subject")]
+    issuer: Option<String>,
+    /// The `sub` of its tokens.
+    #[arg(long, value_name = "TEXT", requires = "issuer")]
+    subject: Option<String>,
+    /// A file that holds the token's PIN; asked for unless given.
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -225,6 +250,11 @@ fn run(command: Subcommands) -> Result<ExitCode, Failure> {
             let reason: Reason = reason.parse()?;
             let receipt = block_on(host::accept_database(&config, clock, reason))??;
             println!("the database is accepted; the newest revision is {}", receipt.revision);
+        }
+        Subcommands::RecoverAdmin(arguments) => {
+            let mut config = configured(&arguments.config)?;
+            telemetry::log(&LogSection { filter: "warn".to_owned(), ..config.log.clone() });
+            recover_admin(&mut config, arguments)?;
         }
         Subcommands::VerifyAudit { config } => {
             let config = Config::read(&config)?;
@@ -340,6 +370,20 @@ fn init(config: &Config, arguments: InitArguments) -> Result<(), Failure> {
     if solo {
         println!("it is declared to be run by one person: nothing waits for a second");
     }
+    Ok(())
+}
+
+fn recover_admin(config: &mut Config, arguments: RecoverArguments) -> Result<(), Failure> {
+    let RecoverArguments { name, certificate, issuer, subject, pin_file, .. } = arguments;
+    let proof = match (certificate, issuer, subject) {
+        (Some(file), ..) => RecoveryProof::Certificate(file),
+        (None, Some(issuer), Some(subject)) => RecoveryProof::Subject { issuer, subject },
+        (None, ..) => return Err("name one of `--certificate` and `--issuer` with `--subject`".into()),
+    };
+    config.key_store.given_pin = Some(recover::pin(pin_file.as_deref())?);
+    let recovery = Recovery { name, proof };
+    let receipt = block_on(host::recover_admin(config, Arc::new(SystemClock), &recovery))??;
+    println!("`{}` is an administrator; change {} is revision {}", recovery.name, receipt.change_id, receipt.revision);
     Ok(())
 }
 

@@ -78,7 +78,7 @@ impl Newcomer {
             operations.push(Operation::CreateBinding {
                 binding: BindingId::new(Ids.fresh(now)),
                 principal,
-                role,
+                role: role.into(),
                 scope,
                 period: Period::default(),
                 sponsor: None,

@@ -19,6 +19,8 @@ mod no_record;
 mod older_database;
 mod once;
 mod openapi;
+mod policies;
+mod recover;
 mod retry;
 mod revisions;
 mod roles;

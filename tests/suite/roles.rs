@@ -16,27 +16,37 @@ const ROLES: [(Role, &str); 7] = [
         Role::KeyAdmin,
         "create_key describe_key list_keys update_key rotate_key enable_key disable_key revoke_key revoke_key_version \
          schedule_key_deletion cancel_key_deletion describe_key_usage create_principal describe_principal list_principals update_principal suspend_principal reinstate_principal \
-         add_credential remove_credential create_binding describe_binding list_bindings end_binding list_roles \
+         add_credential remove_credential create_binding describe_binding list_bindings end_binding \
+         create_role update_role remove_role put_policy describe_policy list_policies remove_policy validate_policy \
+         explain_others list_access preview_change \
          add_issuer list_issuers remove_issuer add_client_ca list_client_cas remove_client_ca \
-         describe_change list_changes whoami",
+         describe_change list_changes whoami explain list_roles describe_role",
     ),
-    (Role::Wrapper, "generate generate_without_plaintext wrap transfer_to random describe_key list_keys whoami"),
-    (Role::Unwrapper, "unwrap transfer_from random describe_key list_keys whoami"),
-    (Role::Rewrapper, "rewrap transfer_from transfer_to random describe_key list_keys whoami"),
+    (
+        Role::Wrapper,
+        "generate generate_without_plaintext wrap transfer_to random describe_key list_keys whoami explain list_roles describe_role",
+    ),
+    (Role::Unwrapper, "unwrap transfer_from random describe_key list_keys whoami explain list_roles describe_role"),
+    (
+        Role::Rewrapper,
+        "rewrap transfer_from transfer_to random describe_key list_keys whoami explain list_roles describe_role",
+    ),
     (
         Role::Auditor,
         "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding list_bindings \
-         list_roles list_issuers list_client_cas describe_change list_changes search_audit whoami",
+         describe_policy list_policies validate_policy explain_others list_access preview_change \
+         list_issuers list_client_cas describe_change list_changes search_audit whoami explain list_roles describe_role",
     ),
     (
         Role::Offboarder,
         "suspend_principal remove_credential end_binding describe_principal list_principals describe_binding \
-         list_bindings list_roles whoami",
+         list_bindings whoami explain list_roles describe_role",
     ),
     (
         Role::Approver,
-        "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding list_bindings \
-         list_roles list_issuers list_client_cas describe_change list_changes whoami",
+        "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding \
+         list_bindings describe_policy \
+         list_policies list_issuers list_client_cas describe_change list_changes whoami explain list_roles describe_role",
     ),
 ];
 

@@ -5,7 +5,7 @@ use crate::{
     id::{BindingId, ChangeId, CredentialId, KeyVersion, RecordId},
     wire::{
         audit::{AuditRecordAnswer, AuditRecords, AuditSearch},
-        binding::{BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, RoleList},
+        binding::{BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding},
         change::{ChangeAnswer, ChangeList, ChangeQuery},
         key::{CreateKey, KeyAnswer, KeyChanged, KeyList, KeyQuery, UpdateKey, WithReason},
         lifecycle::{KeyUsage, KeyUsageQuery, ScheduleDeletion},
@@ -82,12 +82,12 @@ impl Client {
 
     /// Lets a key be destroyed after a waiting period.
     pub async fn schedule_key_deletion(&self, key: &KeyName, request: &ScheduleDeletion) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "schedule-deletion"], request, Repeat::Never).await
+        self.act(&["keys", &key.to_string(), "schedule-deletion"], request).await
     }
 
     /// Does not let a key be destroyed.
     pub async fn cancel_key_deletion(&self, key: &KeyName) -> Result<KeyChanged> {
-        self.transport.post(&["keys", &key.to_string(), "cancel-deletion"], &Nothing {}, Repeat::Never).await
+        self.act(&["keys", &key.to_string(), "cancel-deletion"], &Nothing {}).await
     }
 
     /// Creates a principal.
@@ -160,11 +160,6 @@ impl Client {
     pub async fn end_binding(&self, binding: BindingId, reason: Reason) -> Result<BindingChanged> {
         let path = ["bindings", &binding.to_string(), "end"];
         self.act(&path, &WithReason { reason }).await
-    }
-
-    /// The built-in roles and what they allow.
-    pub async fn roles(&self) -> Result<RoleList> {
-        self.transport.get(&["roles"]).await
     }
 
     /// A page of control changes.

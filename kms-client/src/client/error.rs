@@ -167,13 +167,15 @@ fn advice_for(code: Code) -> Option<&'static str> {
         Code::Unauthenticated => {
             Some("check KMS_TOKEN, KMS_TOKEN_FILE, or KMS_CERT_FILE and KMS_KEY_FILE: the token may have expired")
         }
-        Code::NotPermitted => Some("see what you may do: kms whoami; a key admin can bind a role: kms binding create"),
+        Code::NotPermitted => Some("see what you may do: kms whoami; and why not this: kms explain"),
         Code::NotFound => Some("check the name; what you may not see looks the same as what is not there"),
         Code::InvalidWrappedKey => Some("give the same encryption context as when it was wrapped, to the letter"),
         Code::KeyPendingDeletion => Some("a key admin can keep it: kms key cancel-deletion"),
         Code::KeyDisabled => Some("a key admin can enable it: kms key enable"),
         Code::Conflict | Code::RevisionMismatch => Some("look at it as it is now, then try again"),
         Code::IdempotencyKeyReused => Some("give each request an idempotency key of its own"),
+        Code::InUse => Some("end the bindings that give it: kms binding list, kms binding end"),
+        Code::InvalidPolicy => Some("see everything that is wrong with it: kms policy validate"),
         Code::OutcomeUnknown => Some("look whether it was made before you try again: kms change list"),
         Code::AuditUnavailable
         | Code::LeaseLost

@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod new_file;
 mod retry;
+mod rules;
 mod terms;
 mod token;
 mod transport;

@@ -60,6 +60,12 @@ impl Client {
         self.transport.send(&Outgoing { idempotency_key: None, ..outgoing }).await
     }
 
+    /// Puts something where there may be an older one.
+    pub(super) async fn put<B: Serialize + Sync, A: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<A> {
+        let outgoing = self.outgoing(Method::PUT, path, Some(body))?;
+        self.transport.send(&Outgoing { idempotency_key: None, ..outgoing }).await
+    }
+
     /// Takes away what is there.
     pub(super) async fn delete<A: DeserializeOwned>(&self, path: &[&str]) -> Result<A> {
         let outgoing = self.outgoing::<()>(Method::DELETE, path, None)?;

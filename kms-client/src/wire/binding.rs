@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    name::{Cursor, DataClass, Description, KeyName, PrincipalRef, Reason},
+    name::{Cursor, DataClass, Description, KeyName, PrincipalRef, Reason, RoleName},
     receipt::{Receipt, Revision},
     spelling::words,
 };
@@ -51,8 +51,8 @@ pub struct Binding {
     pub id: BindingId,
     /// Who has the role.
     pub principal: PrincipalId,
-    /// The role.
-    pub role: Role,
+    /// The role, built-in or custom.
+    pub role: RoleName,
     /// What it is good for.
     pub scope: Scope,
     /// When it begins.
@@ -96,8 +96,8 @@ pub struct Ended {
 pub struct CreateBinding {
     /// Who gets it: an id or a name.
     pub principal: PrincipalRef,
-    /// The role.
-    pub role: Role,
+    /// The role, built-in or custom.
+    pub role: RoleName,
     /// What it is good for.
     pub scope: Scope,
     /// When it begins; now unless given.
@@ -128,7 +128,8 @@ pub struct BindingQuery {
     pub principal: Option<PrincipalRef>,
     /// Only those of this role.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
+    pub role: Option<RoleName>,
     /// Only those whose scope is this key: an id or `alias/NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
@@ -175,28 +176,6 @@ pub struct BindingChanged {
     pub receipt: Receipt,
     /// The audit record of the change.
     pub record: RecordId,
-}
-
-/// The built-in roles.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RoleList {
-    /// All of them.
-    pub roles: Vec<RoleDescription>,
-    /// The audit record of this answer.
-    pub record: RecordId,
-}
-
-/// What a role allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct RoleDescription {
-    /// The role.
-    pub name: Role,
-    /// What it is for.
-    pub description: String,
-    /// The actions it allows, by the names that the audit log uses.
-    pub actions: Vec<String>,
 }
 
 #[cfg(test)]

@@ -12,12 +12,16 @@ pub mod bytes;
 pub mod change;
 pub mod context;
 pub mod data_key;
+pub mod explain;
 pub mod key;
 pub mod lifecycle;
 pub mod name;
+pub mod policy;
+pub mod preview;
 pub mod principal;
 pub mod problem;
 pub mod receipt;
+pub mod role;
 mod spelling;
 pub mod tags;
 pub mod trust;
@@ -51,7 +55,6 @@ mod tests {
             audit::AuditSearch,
             binding::BindingChanged,
             binding::CreateBinding,
-            binding::RoleList,
             change::ChangeAnswer,
             change::ChangeList,
             data_key::GenerateDataKey,
@@ -63,15 +66,29 @@ mod tests {
             data_key::UnwrappedDataKey,
             data_key::WrapDataKey,
             data_key::WrappedDataKey,
+            explain::AccessList,
+            explain::Explain,
+            explain::Explanation,
             key::CreateKey,
             key::KeyChanged,
             key::KeyList,
             key::UpdateKey,
             key::WithReason,
+            policy::PolicyChanged,
+            policy::PolicyList,
+            policy::PolicyValidated,
+            policy::PutPolicy,
+            policy::ValidatePolicy,
+            preview::Preview,
+            preview::PreviewChange,
             principal::CreatePrincipal,
             principal::PrincipalChanged,
             principal::Proof,
             problem::Problem,
+            role::CreateRole,
+            role::RoleChanged,
+            role::RoleList,
+            role::UpdateRole,
             trust::AddClientCa,
             trust::AddIssuer,
             trust::ClientCaChanged,

@@ -144,6 +144,20 @@ name!(
     "it takes 1 to 128 ASCII letters, digits, `.`, `_`, `@`, `+` and `-`, and starts with a letter or digit"
 );
 name!(
+    /// The name of a custom policy: 1 to 64 letters, digits, `_` and `-`.
+    PolicyName,
+    "policy name",
+    |text| is_name(text, 64, "_-"),
+    "it takes 1 to 64 ASCII letters, digits, `_` and `-`, and starts with a letter or digit"
+);
+name!(
+    /// The name of a role, built-in or custom: 1 to 64 letters, digits, `_` and `-`.
+    RoleName,
+    "role name",
+    |text| is_name(text, 64, "_-"),
+    "it takes 1 to 64 ASCII letters, digits, `_` and `-`, and starts with a letter or digit"
+);
+name!(
     /// What something is for: up to 1,024 bytes of text; empty to have none.
     Description,
     "description",
@@ -192,6 +206,13 @@ name!(
     |text| is_token(text, 1024),
     "take it from `next_cursor` as it is"
 );
+
+impl RoleName {
+    /// A name of our own, which has the form of one.
+    pub(super) fn known(name: &str) -> Self {
+        Self(name.into())
+    }
+}
 
 /// A key, named by its id or by one of its aliases as `alias/NAME`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

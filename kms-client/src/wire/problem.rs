@@ -48,6 +48,10 @@ words!(
         KeyDestroyed = "key_destroyed",
         /// What this is about is in a state in which it cannot be done.
         InvalidState = "invalid_state",
+        /// Something in force still names it: end that first.
+        InUse = "in_use",
+        /// The custom policy breaks a rule; the detail says which, at which line and column.
+        InvalidPolicy = "invalid_policy",
         /// The change would leave too few persons able to administer.
         LastAdministrators = "last_administrators",
         /// One person would both administer and use the same production keys.
@@ -97,6 +101,7 @@ impl Code {
             | Self::PlaintextSize
             | Self::ContextSize
             | Self::ContextPairs
+            | Self::InvalidPolicy
             | Self::BatchSize => 400,
             Self::Unauthenticated => 401,
             Self::NotPermitted | Self::ApprovalRequired => 403,
@@ -111,6 +116,7 @@ impl Code {
             | Self::VersionRevoked
             | Self::KeyDestroyed
             | Self::InvalidState
+            | Self::InUse
             | Self::LastAdministrators
             | Self::SeparationOfDuties => 409,
             Self::RevisionMismatch => 412,
@@ -149,6 +155,8 @@ impl Code {
             Self::VersionRevoked => "key version revoked",
             Self::KeyDestroyed => "key destroyed",
             Self::InvalidState => "not possible in this state",
+            Self::InUse => "in use",
+            Self::InvalidPolicy => "invalid policy",
             Self::LastAdministrators => "last administrators",
             Self::SeparationOfDuties => "separation of duties",
             Self::PlaintextSize => "plaintext of the wrong size",

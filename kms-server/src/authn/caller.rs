@@ -29,8 +29,24 @@ pub struct Caller {
     pub(super) principal: PrincipalId,
     pub(super) credential: CredentialId,
     pub(super) proof: Proof,
-    /// How the caller was authenticated, as its issuer says (`amr` and `acr`).
-    pub(super) methods: Vec<String>,
+    pub(crate) assurance: Assurance,
+}
+
+/// How a caller was authenticated, as its issuer says. A certificate says nothing of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assurance {
+    /// The methods: `amr`, RFC 8176.
+    pub amr: Vec<String>,
+    /// The class: `acr`, OpenID Connect Core section 2.
+    pub acr: Option<String>,
+}
+
+impl Assurance {
+    /// Whether more than one factor was used. RFC 8176 section 2: `mfa` stands for "Multiple-factor authentication".
+    #[must_use]
+    pub fn is_multi_factor(&self) -> bool {
+        self.amr.iter().any(|method| method == "mfa")
+    }
 }
 
 /// By what a caller proved who it is, as far as it must still hold when the answer leaves.
@@ -90,8 +106,8 @@ impl Caller {
 
     /// How the caller was authenticated, as its issuer says.
     #[must_use]
-    pub fn methods(&self) -> &[String] {
-        &self.methods
+    pub fn assurance(&self) -> &Assurance {
+        &self.assurance
     }
 
     /// The principal, if it and the proof still stand at this state and moment of cluster time.
@@ -127,6 +143,6 @@ impl Caller {
 impl Caller {
     /// A caller as if its proof had been checked.
     pub(crate) fn for_test(principal: PrincipalId, credential: CredentialId, proof: Proof) -> Arc<Self> {
-        Arc::new(Self { principal, credential, proof, methods: Vec::new() })
+        Arc::new(Self { principal, credential, proof, assurance: Assurance::default() })
     }
 }

@@ -14,7 +14,7 @@ use kms_client::id::{ClientCaId, CredentialId, PrincipalId};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::{Caller, Moment, Proof, Refused, authority::vouching};
+use super::{Assurance, Caller, Moment, Proof, Refused, authority::vouching};
 use crate::model::{ControlState, CredentialMatch, Revision};
 
 /// The certificates that the peer of one connection showed, its own first.
@@ -108,7 +108,7 @@ impl PeerCertificates {
             principal: first.principal,
             credential: first.credential,
             proof: Proof::Certificate { client_ca: first.client_ca, expires_at: first.expires_at },
-            methods: Vec::new(),
+            assurance: Assurance::default(),
         })
     }
 

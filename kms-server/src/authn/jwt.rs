@@ -13,7 +13,7 @@ use jsonwebtoken::{Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Caller, Moment, Proof, Refused,
+    Assurance, Caller, Moment, Proof, Refused,
     jwks::Jwks,
     key_set::VerifyingKey,
     remembered::{Remembered, TokenDigest, Verified},
@@ -156,13 +156,13 @@ impl Claims {
         }
         let subject = CredentialMatch::JwtSubject { issuer: issuer.id, subject: self.sub };
         let (principal, credential) = moment.state.credential(&subject).ok_or(Refused::PrincipalUnknown)?;
-        let mut methods = match self.amr {
+        let amr = match self.amr {
             None => Vec::new(),
             Some(OneOrMany::One(method)) => vec![method],
             Some(OneOrMany::Many(methods)) => methods,
         };
-        methods.extend(self.acr);
-        Ok(Caller { principal, credential, proof: Proof::Token { issuer: issuer.id, expires_at }, methods })
+        let assurance = Assurance { amr, acr: self.acr };
+        Ok(Caller { principal, credential, proof: Proof::Token { issuer: issuer.id, expires_at }, assurance })
     }
 }
 

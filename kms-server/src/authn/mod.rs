@@ -21,7 +21,7 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
 
 pub use authority::{ClientCertificates, check_authority};
-pub use caller::{Caller, Intent, Proof, Request};
+pub use caller::{Assurance, Caller, Intent, Proof, Request};
 pub use certificate::PeerCertificates;
 pub use jwks::check_key_source;
 pub use refused::Refused;

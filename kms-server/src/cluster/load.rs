@@ -15,6 +15,8 @@ use crate::{
     store::{self, ControlChange, Head, StoredRow, Tx},
 };
 
+/// How often the host made or reinstated an administrator, ever.
+const RECOVERIES: &str = "keyward_admin_recoveries_total";
 /// How many entries of the history are read at a time.
 const PAGE: u32 = 1000;
 
@@ -133,7 +135,11 @@ async fn load(tx: &mut Tx<'_>, key: &RowKey) -> Result<Loaded, LoadError> {
     if !same(&key.head(head.revision, &head.hash, &head.state_digest), &head.mac) {
         return Err(altered("its head is not authentic"));
     }
-    check_history(tx, key, &head).await?;
+    let recoveries = check_history(tx, key, &head).await?;
+    if recoveries > 0 {
+        metrics::counter!(RECOVERIES).absolute(recoveries);
+        tracing::warn!(recoveries, "administrators were made or reinstated on the host; the changes say when and who");
+    }
 
     let mut state = ControlState::default();
     let mut ledger = Ledger { tags: HashMap::new(), sum: RowSum::EMPTY };
@@ -162,23 +168,26 @@ pub(super) fn check_row(key: &RowKey, stored: &StoredRow) -> Result<Row, LoadErr
     Ok(row)
 }
 
-/// Walks the whole history: every entry authentic, each naming the one before, the last being the head.
-async fn check_history(tx: &mut Tx<'_>, key: &RowKey, head: &Head) -> Result<(), LoadError> {
+/// Walks the whole history: every entry authentic, each naming the one before, the last being the head. Says how often the
+/// host made an administrator.
+async fn check_history(tx: &mut Tx<'_>, key: &RowKey, head: &Head) -> Result<u64, LoadError> {
     let mut last = (Revision(0), [0; 32]);
+    let mut recoveries = 0;
     loop {
         let page = tx.changes_after(last.0, PAGE).await?;
         if page.is_empty() {
             break;
         }
         for entry in &page {
-            check_entry(key, entry, last)?;
+            let change = check_entry(key, entry, last)?;
+            recoveries += u64::from(matches!(change.operation, Operation::RecoverAdmin { .. }));
             last = (entry.revision, entry.hash);
         }
     }
     if last != (head.revision, head.hash) {
         return Err(LoadError::Altered { what: "the history does not end at its head", revision: last.0 });
     }
-    Ok(())
+    Ok(recoveries)
 }
 
 pub(super) fn check_entry(

@@ -35,6 +35,9 @@ pub struct KeyStoreSection {
     pub profile: ProfileName,
     /// SoftHSM only: its configuration file. The server starts itself anew with `SOFTHSM2_CONF` set to it.
     pub softhsm_conf: Option<PathBuf>,
+    /// The user's PIN as somebody gave it by hand, in place of the above.
+    #[serde(skip)]
+    pub given_pin: Option<SecretString>,
     /// Requests that may wait for the token.
     #[serde(default = "default_queue")]
     pub queue: usize,
@@ -74,6 +77,9 @@ impl KeyStoreSection {
     ///
     /// [`ConfigError`].
     pub fn pin(&self) -> Result<SecretString, ConfigError> {
+        if let Some(pin) = &self.given_pin {
+            return Ok(pin.clone());
+        }
         let section = |detail: &str| ConfigError::Section { section: "key_store", detail: detail.to_owned() };
         let path = match (&self.pin_file, &self.pin_credential) {
             (Some(file), None) => file.clone(),

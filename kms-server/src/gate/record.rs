@@ -82,7 +82,13 @@ pub(super) fn draft(
     let key_class = match &intent.target {
         Target::NewKey { data_class, .. } => Some(data_class.to_string()),
         Target::Key(key) => snapshot.state.key(*key).map(|key| key.data_class.to_string()),
-        Target::Principal(_) | Target::Binding(_) | Target::Issuer(_) | Target::ClientCa(_) | Target::Installation => {
+        Target::Principal(_)
+        | Target::Binding(_)
+        | Target::Issuer(_)
+        | Target::ClientCa(_)
+        | Target::Policy(_)
+        | Target::Role(_)
+        | Target::Installation => {
             facts.key.and_then(|key| snapshot.state.key(key)).map(|key| key.data_class.to_string())
         }
     };

@@ -1,15 +1,16 @@
 //! Every operation that can be asked of Keyward, by the name under which policies and records know it.
 
-use kms_client::id::{BindingId, ClientCaId, IssuerId, KeyId, PrincipalId};
+use kms_client::id::{BindingId, ClientCaId, IssuerId, KeyId, PolicyId, PrincipalId, RoleId};
+use serde::{Deserialize, Serialize};
 
 use super::{DataClass, Environment, Region};
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $family:ident;)*) => {
         /// One operation. Its code stands in policies, in audit records and in the authorisation table.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Action {
-            $($(#[$doc])* $variant,)*
+            $($(#[$doc])* #[serde(rename = $code)] $variant,)*
         }
 
         impl Action {
@@ -115,6 +116,33 @@ actions! {
     EndBinding = "end_binding", Control;
     /// List the roles there are.
     ListRoles = "list_roles", Read;
+    /// Make a role of data actions.
+    CreateRole = "create_role", Control;
+    /// Read one role.
+    DescribeRole = "describe_role", Read;
+    /// Change what a role gives.
+    UpdateRole = "update_role", Control;
+    /// Take a role out of use.
+    RemoveRole = "remove_role", Control;
+
+    /// Add or replace a custom policy.
+    PutPolicy = "put_policy", Control;
+    /// Read a custom policy, or an older version of it.
+    DescribePolicy = "describe_policy", Read;
+    /// List custom policies.
+    ListPolicies = "list_policies", Read;
+    /// Take a custom policy out of force.
+    RemovePolicy = "remove_policy", Control;
+    /// Check a custom policy without storing it.
+    ValidatePolicy = "validate_policy", Read;
+    /// Ask what one may do, and why.
+    Explain = "explain", Read;
+    /// Ask what somebody else may do, and why.
+    ExplainOthers = "explain_others", Read;
+    /// List who may do something with a key.
+    ListAccess = "list_access", Read;
+    /// See what a change would do, without making it.
+    PreviewChange = "preview_change", Read;
 
     /// Trust an issuer of tokens.
     AddIssuer = "add_issuer", Control;
@@ -133,6 +161,8 @@ actions! {
     Initialise = "initialise", Control;
     /// Accept a database older than what this host or token remembers.
     AcceptDatabase = "accept_database", Control;
+    /// Make or reinstate an administrator, where there are too few.
+    RecoverAdmin = "recover_admin", Control;
 
     /// Read one control change.
     DescribeChange = "describe_change", Read;
@@ -149,6 +179,43 @@ impl Action {
     #[must_use]
     pub fn is_data(self) -> bool {
         self.family() == Family::Data
+    }
+
+    /// Whether the action uses the material of one key.
+    #[must_use]
+    pub fn uses_key(self) -> bool {
+        self.is_data() && self != Self::Random
+    }
+
+    /// Whether only the host may.
+    #[must_use]
+    pub const fn is_hosts(self) -> bool {
+        matches!(self, Self::Initialise | Self::AcceptDatabase | Self::RecoverAdmin)
+    }
+
+    /// Whether no custom policy may forbid the action: access is cut by it, a policy or role is taken back, or one looks
+    /// at one's own standing. So a bad policy can always be undone, and a cut always made.
+    #[must_use]
+    pub const fn is_always_open(self) -> bool {
+        matches!(
+            self,
+            Self::DisableKey
+                | Self::RevokeKey
+                | Self::RevokeKeyVersion
+                | Self::SuspendPrincipal
+                | Self::RemoveCredential
+                | Self::EndBinding
+                | Self::RemoveIssuer
+                | Self::RemoveClientCa
+                | Self::UpdateRole
+                | Self::RemoveRole
+                | Self::PutPolicy
+                | Self::RemovePolicy
+                | Self::DescribePolicy
+                | Self::ListPolicies
+                | Self::WhoAmI
+                | Self::Explain
+        )
     }
 
     /// Whether the action is a control change.
@@ -169,6 +236,7 @@ impl Action {
                 | Self::CreateBinding
                 | Self::AddIssuer
                 | Self::AddClientCa
+                | Self::CreateRole
         )
     }
 
@@ -182,8 +250,10 @@ impl Action {
                 | Self::CreateBinding
                 | Self::AddIssuer
                 | Self::AddClientCa
+                | Self::CreateRole
                 | Self::Initialise
                 | Self::AcceptDatabase
+                | Self::RecoverAdmin
         );
         self.is_control() && !begins
     }
@@ -217,6 +287,10 @@ pub enum Target {
     Issuer(IssuerId),
     /// A trusted certification authority by id.
     ClientCa(ClientCaId),
+    /// A custom policy by id.
+    Policy(PolicyId),
+    /// A custom role by id.
+    Role(RoleId),
     /// The installation as a whole.
     Installation,
 }
@@ -232,6 +306,8 @@ impl Target {
             | Self::Binding(_)
             | Self::Issuer(_)
             | Self::ClientCa(_)
+            | Self::Policy(_)
+            | Self::Role(_)
             | Self::Installation => None,
         }
     }

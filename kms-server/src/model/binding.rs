@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kms_client::id::{BindingId, KeyId, PrincipalId};
 use serde::{Deserialize, Serialize};
 
-use super::{DataClass, Reason, Revision, Text, key::text_enum};
+use super::{DataClass, GrantedRole, Reason, Revision, Text, key::text_enum};
 
 text_enum! {
     /// The built-in roles.
@@ -135,7 +135,7 @@ pub struct Binding {
     /// Who holds the role.
     pub principal: PrincipalId,
     /// The role.
-    pub role: Role,
+    pub role: GrantedRole,
     /// What it covers.
     pub scope: Scope,
     /// When it counts.

@@ -111,6 +111,10 @@ refusals! {
     KeyDestroyed = "key_destroyed";
     /// The change needs the approval of a second person.
     ApprovalRequired = "approval_required";
+    /// Something that is in force still names this.
+    InUse = "in_use";
+    /// A custom policy that breaks a rule, with the place in its text.
+    InvalidPolicy = "invalid_policy";
     /// The change would leave too few persons able to administer.
     LastAdministrators = "last_administrators";
     /// One person would both administer and use production keys.

@@ -1,6 +1,6 @@
 //! Names and short texts, parsed once: no bare string crosses a module boundary.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
 use kms_client::id::PrincipalId;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,12 @@ pub struct InvalidName {
     rule: &'static str,
 }
 
+impl InvalidName {
+    pub(super) const fn new(kind: &'static str, rule: &'static str) -> Self {
+        Self { kind, rule }
+    }
+}
+
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
         Self::invalid(error.to_string())
@@ -24,7 +30,7 @@ impl From<InvalidName> for Error {
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -36,20 +42,20 @@ macro_rules! text_type {
             }
         }
 
-        impl FromStr for $name {
-            type Err = InvalidName;
+        impl std::str::FromStr for $name {
+            type Err = $crate::model::InvalidName;
 
-            fn from_str(text: &str) -> Result<Self, InvalidName> {
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::try_from(text.to_owned())
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidName;
+            type Error = $crate::model::InvalidName;
 
-            fn try_from(text: String) -> Result<Self, InvalidName> {
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 let valid: fn(&str) -> bool = $valid;
-                if valid(&text) { Ok(Self(text)) } else { Err(InvalidName { kind: $kind, rule: $rule }) }
+                if valid(&text) { Ok(Self(text)) } else { Err($crate::model::InvalidName::new($kind, $rule)) }
             }
         }
 
@@ -59,15 +65,16 @@ macro_rules! text_type {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
+pub(super) use text_type;
 
-fn is_token(text: &str, max: usize, extra: &[u8]) -> bool {
+pub(super) fn is_token(text: &str, max: usize, extra: &[u8]) -> bool {
     (1..=max).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
         && text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Binding, ClientCa, Installation, Issuer, Key, Principal, Revision, key::text_enum};
+use super::{
+    Binding, ClientCa, CustomPolicy, CustomRole, Installation, Issuer, Key, Principal, Revision, key::text_enum,
+};
 
 text_enum! {
     /// What a row is about.
@@ -22,6 +24,10 @@ text_enum! {
         Issuer = "issuer",
         /// A client certification authority.
         ClientCa = "client_ca",
+        /// A custom policy.
+        Policy = "policy",
+        /// A custom role.
+        Role = "role",
     }
 }
 
@@ -41,6 +47,10 @@ pub enum Row {
     Issuer(Arc<Issuer>),
     /// A client certification authority.
     ClientCa(Arc<ClientCa>),
+    /// A custom policy.
+    Policy(Arc<CustomPolicy>),
+    /// A custom role.
+    Role(Arc<CustomRole>),
 }
 
 impl Row {
@@ -54,6 +64,8 @@ impl Row {
             Self::Binding(_) => RowKind::Binding,
             Self::Issuer(_) => RowKind::Issuer,
             Self::ClientCa(_) => RowKind::ClientCa,
+            Self::Policy(_) => RowKind::Policy,
+            Self::Role(_) => RowKind::Role,
         }
     }
 
@@ -67,6 +79,8 @@ impl Row {
             Self::Binding(row) => row.id.uuid(),
             Self::Issuer(row) => row.id.uuid(),
             Self::ClientCa(row) => row.id.uuid(),
+            Self::Policy(row) => row.id.uuid(),
+            Self::Role(row) => row.id.uuid(),
         }
     }
 
@@ -80,6 +94,8 @@ impl Row {
             Self::Binding(row) => row.revision,
             Self::Issuer(row) => row.revision,
             Self::ClientCa(row) => row.revision,
+            Self::Policy(row) => row.revision,
+            Self::Role(row) => row.revision,
         }
     }
 }

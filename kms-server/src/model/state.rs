@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap, OrdSet};
 use jiff::Timestamp;
-use kms_client::id::{BindingId, ClientCaId, CredentialId, IssuerId, KeyId, PrincipalId};
+use kms_client::id::{BindingId, ClientCaId, CredentialId, IssuerId, KeyId, PolicyId, PrincipalId, RoleId};
 
 use super::{
-    Alias, Binding, ClientCa, CredentialMatch, Installation, Issuer, Key, Name, Principal, Row, Scope, TrustState,
+    Alias, Binding, ClientCa, CredentialMatch, CustomPolicy, CustomRole, Environment, GrantedRole, Installation,
+    Issuer, Key, Name, PolicyName, Principal, RoleName, Row, Scope, TrustState,
 };
 
 /// Every object of control state, with the indexes that lookups need.
@@ -26,6 +27,10 @@ pub struct ControlState {
     /// Current and former credentials; both belong to their principal for ever.
     credentials: HashMap<CredentialMatch, (PrincipalId, CredentialId)>,
     bindings_of: HashMap<PrincipalId, OrdSet<BindingId>>,
+    policies: OrdMap<PolicyId, Arc<CustomPolicy>>,
+    policy_names: HashMap<PolicyName, PolicyId>,
+    roles: OrdMap<RoleId, Arc<CustomRole>>,
+    role_names: HashMap<RoleName, RoleId>,
 }
 
 impl ControlState {
@@ -58,6 +63,14 @@ impl ControlState {
             }
             Row::ClientCa(client_ca) => {
                 self.client_cas.insert(client_ca.id, client_ca);
+            }
+            Row::Policy(policy) => {
+                self.policy_names.insert(policy.name.clone(), policy.id);
+                self.policies.insert(policy.id, policy);
+            }
+            Row::Role(role) => {
+                self.role_names.insert(role.name.clone(), role.id);
+                self.roles.insert(role.id, role);
             }
         }
     }
@@ -166,8 +179,53 @@ impl ControlState {
         self.client_cas.values()
     }
 
-    /// How many persons could administer the whole installation at this moment of cluster time: active users with a
-    /// credential and a live `key-admin` binding over everything.
+    /// The custom policy of this id, removed ones included.
+    #[must_use]
+    pub fn policy(&self, id: PolicyId) -> Option<&Arc<CustomPolicy>> {
+        self.policies.get(&id)
+    }
+
+    /// The custom policy of this name, removed ones included.
+    #[must_use]
+    pub fn policy_by_name(&self, name: &PolicyName) -> Option<&Arc<CustomPolicy>> {
+        self.policies.get(self.policy_names.get(name)?)
+    }
+
+    /// Every custom policy by id, removed ones included.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<CustomPolicy>> {
+        self.policies.values()
+    }
+
+    /// The custom role of this id, removed ones included.
+    #[must_use]
+    pub fn role(&self, id: RoleId) -> Option<&Arc<CustomRole>> {
+        self.roles.get(&id)
+    }
+
+    /// The custom role of this name, removed ones included.
+    #[must_use]
+    pub fn role_by_name(&self, name: &RoleName) -> Option<&Arc<CustomRole>> {
+        self.roles.get(self.role_names.get(name)?)
+    }
+
+    /// Every custom role by id, removed ones included.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<CustomRole>> {
+        self.roles.values()
+    }
+
+    /// Whether whoever holds the role uses keys.
+    #[must_use]
+    pub fn uses_keys(&self, role: &GrantedRole) -> bool {
+        match role {
+            GrantedRole::BuiltIn(role) => role.uses_keys(),
+            GrantedRole::Custom(name) => self.role_by_name(name).is_some_and(|role| role.uses_keys()),
+        }
+    }
+
+    /// How many persons could administer the whole installation at this moment of cluster time: active users of the
+    /// production environment with a credential that is believed and a `key-admin` binding over everything without end.
+    /// Custom policies do not count: none can forbid what takes it back (see [`Action::is_always_open`](super::Action::is_always_open)), so whoever is
+    /// counted here can administer after at most one more step.
     #[must_use]
     pub fn administrators(&self, now: Timestamp) -> usize {
         let mut persons: Vec<&str> = self
@@ -180,7 +238,11 @@ impl ControlState {
                     && binding.period.until.is_none()
             })
             .filter_map(|binding| self.principal(binding.principal))
-            .filter(|principal| principal.is_active() && self.can_authenticate(principal))
+            .filter(|principal| {
+                principal.is_active()
+                    && principal.environment == Environment::Production
+                    && self.can_authenticate(principal)
+            })
             .map(|principal| principal.person.as_ref().unwrap_or(&principal.name).as_str())
             .collect();
         persons.sort_unstable();
@@ -188,7 +250,9 @@ impl ControlState {
         persons.len()
     }
 
-    fn can_authenticate(&self, principal: &Principal) -> bool {
+    /// Whether the principal has a credential that is believed.
+    #[must_use]
+    pub fn can_authenticate(&self, principal: &Principal) -> bool {
         principal.credentials.iter().any(|credential| {
             credential.removed_at.is_none()
                 && match &credential.matches {

@@ -1,22 +1,23 @@
 //! One question in Cedar's terms: who, what, to what, under which circumstances. Entities that are the same for every
 //! request at one revision are prepared once; what changes from request to request is in the Cedar context.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    Error, Policies,
-    bundle::{Slice, Verdict, entity_type},
+    Error, Policies, PolicyName,
+    bundle::{Partial, Slice, Verdict, entity_type},
+    circumstance::{Circumstance, weekday},
     decision::POLICY_ERROR,
-    standing::{Covering, RoleSet, SliceKey, SliceResource, Standing},
+    standing::{Covering, RoleSet, Roles, SliceKey, SliceResource, Standing},
 };
-use kms_client::format::context::EncryptionContext;
+use kms_client::format::{context::EncryptionContext, record::Surface};
 
 use crate::{
-    authn::{Caller, Request as Circumstances},
-    model::{Action, ControlState, DataClass, Environment, Key, KeyState, Region, Role, Target},
+    authn::Assurance,
+    model::{Action, ControlState, DataClass, Environment, Key, KeyState, Region, Role, Scope, Target},
 };
 
 /// Names of the schema, parsed once.
@@ -24,27 +25,15 @@ use crate::{
 pub(super) struct Vocabulary {
     principal: EntityTypeName,
     key: EntityTypeName,
+    team: EntityTypeName,
+    kind: EntityTypeName,
     /// INVARIANT: one for each role, in the order of [`Role::ALL`].
     roles: Vec<EntityUid>,
+    custom_role: EntityUid,
     installation: EntityUid,
     new_key: EntityUid,
     unknown_key: EntityUid,
     encryption_context: EntityUid,
-}
-
-/// What a policy can see of the circumstances. Each costs a little, so a request carries those that the policies for
-/// its action mention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Circumstance {
-    Time,
-    Source,
-    Surface,
-    NodeRegion,
-    Methods,
-    EncryptionContext,
-    PersonAdministers,
-    PersonUses,
-    PersonUnwraps,
 }
 
 /// What is asked about, as the state has it.
@@ -59,6 +48,17 @@ enum Resource<'a> {
         environment: Environment,
     },
     Installation,
+}
+
+/// What is known of the circumstances of a question.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) source: Option<IpAddr>,
+    pub(super) surface: Surface,
+    pub(super) assurance: &'a Assurance,
+    pub(super) context: Option<&'a EncryptionContext>,
+    /// What of it is not known; empty for every request that is really made.
+    pub(super) unknown: &'a [Circumstance],
 }
 
 /// What an action is done to, and what must therefore be covered.
@@ -80,11 +80,17 @@ pub(super) struct Asker<'a> {
     pub(super) policies: &'a Policies,
     pub(super) state: &'a ControlState,
     pub(super) now: Timestamp,
-    pub(super) caller: &'a Caller,
-    /// Where the question comes from, where one request asks it.
-    pub(super) request: Option<&'a Circumstances>,
-    pub(super) context: Option<&'a EncryptionContext>,
+    pub(super) given: Given<'a>,
     pub(super) standing: Arc<Standing>,
+}
+
+/// One question, put together.
+struct Question<'a> {
+    slice: &'a Slice,
+    covering: Covering<'a>,
+    roles: Roles,
+    request: Request,
+    entities: Arc<Entities>,
 }
 
 impl Vocabulary {
@@ -95,6 +101,9 @@ impl Vocabulary {
         let encryption_context = EntityId::new("request");
         Ok(Self {
             principal: entity_type("Principal")?,
+            team: entity_type("Team")?,
+            kind: entity_type("Kind")?,
+            custom_role: uid(&role, "custom"),
             roles: Role::ALL.iter().map(|each| uid(&role, each.as_str())).collect(),
             installation: EntityUid::from_type_name_and_id(entity_type("Installation")?, installation),
             new_key: uid(&key, "new"),
@@ -105,82 +114,141 @@ impl Vocabulary {
     }
 }
 
-impl Circumstance {
-    pub(super) const ALL: &[Self] = &[
-        Self::Time,
-        Self::Source,
-        Self::Surface,
-        Self::NodeRegion,
-        Self::Methods,
-        Self::EncryptionContext,
-        Self::PersonAdministers,
-        Self::PersonUses,
-        Self::PersonUnwraps,
-    ];
-
-    /// The name in the schema.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Time => "time",
-            Self::Source => "source",
-            Self::Surface => "surface",
-            Self::NodeRegion => "node_region",
-            Self::Methods => "methods",
-            Self::EncryptionContext => "encryption_context",
-            Self::PersonAdministers => "person_administers",
-            Self::PersonUses => "person_uses",
-            Self::PersonUnwraps => "person_unwraps",
-        }
-    }
-}
-
 impl<'a> Asker<'a> {
     /// What the policies say to `action` on `target`. Whatever cannot be asked is refused.
     pub(super) fn ask(&self, action: Action, target: &'a Target) -> Verdict {
-        self.try_ask(action, target).unwrap_or(Verdict { refusal: Some(POLICY_ERROR), policies: Vec::new() })
+        let refused = Verdict { refusal: Some(POLICY_ERROR), policies: Vec::new() };
+        let Some(question) = self.question(action, target) else { return refused };
+        let verdict = self.policies.bundle.decide(question.slice, &question.request, &question.entities);
+        Verdict { policies: name_roles(verdict.policies, &question.roles, action), ..verdict }
     }
 
-    fn try_ask(&self, action: Action, target: &'a Target) -> Option<Verdict> {
+    /// The same where something of the circumstances is not known.
+    pub(super) fn ask_partially(&self, action: Action, target: &'a Target) -> Partial {
+        let Some(question) = self.question(action, target) else {
+            return Partial::Decided(Verdict { refusal: Some(POLICY_ERROR), policies: Vec::new() });
+        };
+        let named = |policies| name_roles(policies, &question.roles, action);
+        match self.policies.bundle.decide_partially(question.slice, &question.request, &question.entities) {
+            Partial::Decided(Verdict { refusal, policies }) => {
+                Partial::Decided(Verdict { refusal, policies: named(policies) })
+            }
+            Partial::Depends { on, policies } => {
+                // A circumstance that is itself a decision hides what that one looks at.
+                let hidden = question.slice.sees.contains(&Circumstance::UnwrapsHere);
+                let inner = if hidden { self.ask_partially(Action::Unwrap, target).depends_on() } else { Vec::new() };
+                let mut on: Vec<_> =
+                    on.into_iter().chain(inner).filter(|seen| self.given.unknown.contains(seen)).collect();
+                on.sort_unstable();
+                on.dedup();
+                Partial::Depends { on, policies: named(policies) }
+            }
+        }
+    }
+
+    /// Whether the principal holds anything by which it could do this: a role over the target, or a custom permit that
+    /// names it. Costs next to nothing.
+    pub(super) fn might(&self, action: Action, target: &'a Target) -> bool {
+        let reach = reach(action);
+        let Some(resource) = resource(self.state, reach, target) else { return false };
+        let Some(slice) = self.policies.bundle.slice(action) else { return false };
+        !self.standing.roles(covering(reach, resource), self.now).is_empty()
+            || slice.grantees.iter().any(|grantee| grantee.is(&self.standing.principal))
+    }
+
+    /// Whether a binding of this scope counts for this.
+    pub(super) fn covers(&self, scope: &Scope, action: Action, target: &'a Target) -> bool {
+        let reach = reach(action);
+        let Some(resource) = resource(self.state, reach, target) else { return false };
+        match (covering(reach, resource), scope) {
+            (Covering::Anything, _) | (_, Scope::All) => true,
+            (Covering::Key(key), scope) => scope.covers(key.id, &key.data_class),
+            (Covering::Class(class), Scope::DataClass(covered)) => class == covered,
+            (Covering::Class(_) | Covering::All, _) => false,
+        }
+    }
+
+    /// Whether a built-in role gives the action, before any guard.
+    pub(super) fn gives(&self, role: Role, action: Action) -> bool {
+        self.policies.bundle.slice(action).is_some_and(|slice| slice.giving.contains(role))
+    }
+
+    fn question(&self, action: Action, target: &'a Target) -> Option<Question<'a>> {
         let bundle = &self.policies.bundle;
         let slice = bundle.slice(action)?;
         let reach = reach(action);
         let resource = resource(self.state, reach, target)?;
         let covering = covering(reach, resource);
-        let entities = self.entities(slice, resource, self.standing.roles(covering, self.now))?;
+        let roles = self.standing.roles(covering, self.now);
+        let entities = self.entities(slice, resource, roles.asked(action))?;
+        let mut question = Question { slice, covering, roles, request: Request::builder().build(), entities };
         let request = Request::new(
             uid(&bundle.vocabulary.principal, &self.standing.id),
             slice.action.clone(),
             self.resource_uid(resource),
-            self.context(slice, covering)?,
+            self.context(&question, action, target)?,
             bundle.checked.as_ref(),
         );
-        Some(bundle.decide(slice, &request.ok()?, &entities))
+        question.request = request.ok()?;
+        Some(question)
     }
 
-    fn context(&self, slice: &Slice, covering: Covering<'_>) -> Option<Context> {
-        let person = |any: fn(Role) -> bool| self.standing.roles_of_person(covering, self.now).iter().any(any);
-        let pairs = slice.sees.iter().filter_map(|circumstance| {
-            let value = match circumstance {
-                Circumstance::Time => RestrictedExpression::new_long(self.now.as_second()),
-                Circumstance::Source => text(&self.request?.source?.to_string()),
-                Circumstance::Surface => text(self.request?.surface.as_str()),
-                Circumstance::NodeRegion => text(self.policies.bundle.node_region.as_str()),
-                Circumstance::Methods => {
-                    RestrictedExpression::new_set(self.caller.methods().iter().map(|method| text(method)))
-                }
-                Circumstance::EncryptionContext => {
-                    RestrictedExpression::new_entity_uid(self.policies.bundle.vocabulary.encryption_context.clone())
-                }
-                Circumstance::PersonAdministers => RestrictedExpression::new_bool(person(Role::administers_keys)),
-                Circumstance::PersonUses => RestrictedExpression::new_bool(person(Role::uses_keys)),
-                Circumstance::PersonUnwraps => {
-                    let roles = self.standing.roles_of_person(Covering::Anything, self.now);
-                    RestrictedExpression::new_bool(roles.contains(Role::Unwrapper))
-                }
+    fn context(&self, question: &Question<'a>, action: Action, target: &'a Target) -> Option<Context> {
+        let pairs = question.slice.sees.iter().filter_map(|circumstance| {
+            let value = if self.given.unknown.contains(circumstance) {
+                RestrictedExpression::new_unknown(circumstance.name())
+            } else {
+                self.value(*circumstance, question, action, target)?
             };
             Some((circumstance.name().to_owned(), value))
         });
         Context::from_pairs(pairs).ok()
+    }
+
+    /// `None` where there is none, as with the address of somebody who has none.
+    fn value(
+        &self,
+        circumstance: Circumstance,
+        question: &Question<'a>,
+        action: Action,
+        target: &'a Target,
+    ) -> Option<RestrictedExpression> {
+        let (given, bundle) = (&self.given, &self.policies.bundle);
+        let person = || self.standing.roles_of_person(question.covering, self.now);
+        let utc = || self.now.to_zoned(TimeZone::UTC);
+        Some(match circumstance {
+            Circumstance::Time => RestrictedExpression::new_long(self.now.as_second()),
+            Circumstance::Hour => RestrictedExpression::new_long(utc().hour().into()),
+            Circumstance::Weekday => text(weekday(utc().weekday())),
+            Circumstance::Source => RestrictedExpression::new_ip(given.source?.to_canonical().to_string()),
+            Circumstance::Surface => text(given.surface.as_str()),
+            Circumstance::NodeRegion => text(bundle.node_region.as_str()),
+            Circumstance::Mfa => RestrictedExpression::new_bool(given.assurance.is_multi_factor()),
+            Circumstance::Amr => RestrictedExpression::new_set(given.assurance.amr.iter().map(|method| text(method))),
+            Circumstance::Acr => text(given.assurance.acr.as_ref()?),
+            Circumstance::EncryptionContext => {
+                RestrictedExpression::new_entity_uid(bundle.vocabulary.encryption_context.clone())
+            }
+            Circumstance::PersonAdministers => RestrictedExpression::new_bool(person().administer_keys()),
+            Circumstance::PersonUses => RestrictedExpression::new_bool(person().use_keys()),
+            Circumstance::PersonUnwraps => RestrictedExpression::new_bool(
+                self.standing.roles_of_person(Covering::Anything, self.now).unwrap()
+                    || bundle.lets_unwrap(&self.standing.accounts),
+            ),
+            // Of unwrapping itself there is nothing to say.
+            Circumstance::UnwrapsHere if action == Action::Unwrap => RestrictedExpression::new_bool(false),
+            Circumstance::UnwrapsHere if given.unknown.is_empty() => {
+                RestrictedExpression::new_bool(self.ask(Action::Unwrap, target).refusal.is_none())
+            }
+            Circumstance::UnwrapsHere => match self.ask_partially(Action::Unwrap, target) {
+                Partial::Decided(verdict) => RestrictedExpression::new_bool(verdict.refusal.is_none()),
+                Partial::Depends { .. } => RestrictedExpression::new_unknown(circumstance.name()),
+            },
+            Circumstance::Bound => {
+                let asked = question.roles.asked(action);
+                RestrictedExpression::new_bool(asked.intersects(question.slice.giving) || asked.contains_custom())
+            }
+        })
     }
 
     fn entities(&self, slice: &Slice, resource: Resource<'_>, roles: RoleSet) -> Option<Arc<Entities>> {
@@ -197,14 +265,12 @@ impl<'a> Asker<'a> {
             }
             None => Arc::new(self.make_entities(resource, roles)?),
         };
-        if !slice.sees.contains(&Circumstance::EncryptionContext) {
+        let seen = Circumstance::EncryptionContext;
+        if !slice.sees.contains(&seen) || self.given.unknown.contains(&seen) {
             return Some(prepared);
         }
-        let tags = self
-            .context
-            .into_iter()
-            .flat_map(EncryptionContext::iter)
-            .map(|(name, value)| (name.to_owned(), text(value)));
+        let pairs = self.given.context.into_iter().flat_map(EncryptionContext::iter);
+        let tags = pairs.map(|(name, value)| (name.to_owned(), text(value)));
         let uid = self.policies.bundle.vocabulary.encryption_context.clone();
         let entity = Entity::new_with_tags(uid, [], [], tags).ok()?;
         Entities::clone(&prepared).add_entities([entity], None).ok().map(Arc::new)
@@ -214,14 +280,19 @@ impl<'a> Asker<'a> {
         let vocabulary = &self.policies.bundle.vocabulary;
         let principal = &self.standing.principal;
         let mut attributes = vec![
+            ("name".to_owned(), text(principal.name.as_str())),
             ("kind".to_owned(), text(principal.kind.as_str())),
             ("environment".to_owned(), text(principal.environment.as_str())),
         ];
         if let Some(team) = &principal.team {
             attributes.push(("team".to_owned(), text(team.as_str())));
         }
+        let custom = roles.contains_custom().then(|| vocabulary.custom_role.clone());
         let roles = roles.iter().filter_map(|role| vocabulary.roles.get(role as usize).cloned());
-        let principal = Entity::new_with_tags(uid(&vocabulary.principal, &self.standing.id), attributes, roles, []);
+        let team = principal.team.as_ref().map(|team| uid(&vocabulary.team, team.as_str()));
+        let kind = uid(&vocabulary.kind, principal.kind.as_str());
+        let parents = roles.chain(custom).chain(team).chain([kind]);
+        let principal = Entity::new_with_tags(uid(&vocabulary.principal, &self.standing.id), attributes, parents, []);
         let mut entities = vec![principal.ok()?];
         if let Some((class, region, environment, state)) = resource.attributes() {
             let attributes = [("class", class), ("region", region), ("environment", environment), ("state", state)];
@@ -273,7 +344,13 @@ fn resource<'a>(state: &'a ControlState, reach: Reach, target: &'a Target) -> Op
         }
         (
             Reach::Installation | Reach::Anything,
-            Target::Principal(_) | Target::Binding(_) | Target::Issuer(_) | Target::ClientCa(_) | Target::Installation,
+            Target::Principal(_)
+            | Target::Binding(_)
+            | Target::Issuer(_)
+            | Target::ClientCa(_)
+            | Target::Policy(_)
+            | Target::Role(_)
+            | Target::Installation,
         ) => Some(Resource::Installation),
         (Reach::Key | Reach::NewKey | Reach::Installation | Reach::Anything, _) => None,
     }
@@ -298,6 +375,7 @@ const fn reach(action: Action) -> Reach {
         | Action::TransferFrom
         | Action::TransferTo
         | Action::DescribeKey
+        | Action::ListAccess
         | Action::UpdateKey
         | Action::RotateKey
         | Action::EnableKey
@@ -309,7 +387,12 @@ const fn reach(action: Action) -> Reach {
         | Action::DestroyKey
         | Action::DescribeKeyUsage => Reach::Key,
         Action::CreateKey => Reach::NewKey,
-        Action::Random | Action::ListKeys | Action::ListRoles | Action::WhoAmI => Reach::Anything,
+        Action::Random
+        | Action::ListKeys
+        | Action::ListRoles
+        | Action::DescribeRole
+        | Action::WhoAmI
+        | Action::Explain => Reach::Anything,
         Action::CreatePrincipal
         | Action::DescribePrincipal
         | Action::ListPrincipals
@@ -330,6 +413,17 @@ const fn reach(action: Action) -> Reach {
         | Action::RemoveClientCa
         | Action::Initialise
         | Action::AcceptDatabase
+        | Action::RecoverAdmin
+        | Action::CreateRole
+        | Action::UpdateRole
+        | Action::RemoveRole
+        | Action::PutPolicy
+        | Action::DescribePolicy
+        | Action::ListPolicies
+        | Action::RemovePolicy
+        | Action::ValidatePolicy
+        | Action::ExplainOthers
+        | Action::PreviewChange
         | Action::DescribeChange
         | Action::ListChanges
         | Action::SearchAudit => Reach::Installation,
@@ -342,4 +436,16 @@ fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
 
 fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
+}
+
+/// The one policy that stands for all custom roles, by the names of those that were meant.
+fn name_roles(mut policies: Vec<PolicyName>, roles: &Roles, action: Action) -> Vec<PolicyName> {
+    if let Some(place) = policies.iter().position(|policy| policy.as_str() == "role.custom") {
+        policies.remove(place);
+        let giving = roles.custom.iter().filter(|role| role.gives(action));
+        policies.extend(giving.map(|role| PolicyName(format!("role.{}", role.name).into())));
+        policies.sort_unstable();
+        policies.dedup();
+    }
+    policies
 }

@@ -1,18 +1,23 @@
 //! The policies, compiled: parsed, validated strictly against the schema, and cut into one small set per action, since
 //! the time of a decision grows with the policies that Cedar looks at.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid,
-    ParseErrors, Policy, PolicyId, PolicySet, Request, Schema, ValidationMode, Validator,
+    AuthorizationError, Authorizer, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid, ParseErrors,
+    PartialResponse, Policy, PolicyId, PolicySet, Request, Response, Schema, ValidationMode, Validator,
 };
 
 use super::{
     Error, PolicyName,
-    asking::{Circumstance, Vocabulary},
+    asking::Vocabulary,
+    circumstance::Circumstance,
+    custom::{Compiled, DATA, Fault, Grantee},
+    cut::Cut,
+    roles::actions_of,
+    standing::RoleSet,
 };
-use crate::model::{Action, Region};
+use crate::model::{Action, ControlState, CustomPolicy, Region, Role};
 
 const SCHEMA: &str = include_str!("cedar/keyward.cedarschema");
 const BUILT_IN: &[&str] = &[include_str!("cedar/roles.cedar"), include_str!("cedar/guards.cedar")];
@@ -25,8 +30,14 @@ const REASONS: &[&str] = &[
     "guard.transfer",
     "guard.host",
     "guard.server",
+    "guard.contractor",
+    CUSTOM,
     super::decision::NO_RIGHT,
 ];
+/// The reason of every custom policy that forbids; which one it was, the record names.
+const CUSTOM: &str = "forbidden_by_policy";
+/// The most policies that one verdict names.
+const MOST_NAMED: usize = 32;
 
 /// Policies that may be put in force.
 #[derive(Debug, Clone)]
@@ -35,10 +46,18 @@ pub(super) struct Bundle {
     pub(super) vocabulary: Vocabulary,
     /// The schema to hold each request against. Our own types fix their shape, so only tests pay for that.
     pub(super) checked: Option<Schema>,
+    schema: Schema,
     authorizer: Authorizer,
     /// INVARIANT: one for each action, in the order of [`Action::ALL`].
     slices: Vec<Slice>,
     known: HashMap<PolicyId, Known>,
+    built_in: Arc<[Cut]>,
+    /// The custom policies in it, each at its version.
+    custom: Vec<(kms_client::id::PolicyId, u32)>,
+    /// Whom custom policies let unwrap.
+    unwrapping: Vec<Grantee>,
+    /// What each of them means, which depends on the schema alone and so outlives revisions.
+    compiled: HashMap<(kms_client::id::PolicyId, u32), Arc<Compiled>>,
 }
 
 /// What is needed to decide about one action.
@@ -47,16 +66,11 @@ pub(super) struct Slice {
     pub(super) action: EntityUid,
     /// What the policies look at.
     pub(super) sees: Vec<Circumstance>,
+    /// The built-in roles that give the action.
+    pub(super) giving: RoleSet,
+    /// Whom its custom permits name.
+    pub(super) grantees: Vec<Grantee>,
     policies: PolicySet,
-}
-
-/// A policy without its list of actions: a slice has checked it once and for all, where Cedar would walk it on every
-/// request.
-#[derive(Debug)]
-struct Cut {
-    policy: Policy,
-    sees: Vec<Circumstance>,
-    actions: ActionConstraint,
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +78,7 @@ struct Known {
     name: PolicyName,
     /// The place in [`REASONS`] of what a refusal by it is recorded as; `None` for one that permits.
     reason: Option<usize>,
+    sees: Arc<[Circumstance]>,
 }
 
 /// What the policies say.
@@ -73,6 +88,25 @@ pub(super) struct Verdict {
     pub(super) refusal: Option<&'static str>,
     /// The policies that decided.
     pub(super) policies: Vec<PolicyName>,
+}
+
+/// What the policies say while something is not known.
+#[derive(Debug)]
+pub(super) enum Partial {
+    /// It does not matter.
+    Decided(Verdict),
+    /// It depends on these, by these policies.
+    Depends { on: Vec<Circumstance>, policies: Vec<PolicyName> },
+}
+
+impl Partial {
+    /// What it depends on.
+    pub(super) fn depends_on(self) -> Vec<Circumstance> {
+        match self {
+            Self::Decided(_) => Vec::new(),
+            Self::Depends { on, .. } => on,
+        }
+    }
 }
 
 impl Bundle {
@@ -85,28 +119,75 @@ impl Bundle {
     pub(super) fn compile(texts: &[&str], node_region: Region) -> Result<Self, Error> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| Error::Schema(error.to_string()))?;
         let policies = policies(texts)?;
-        validate(schema, &policies)?;
+        validate(schema.clone(), &policies)?;
         let mut known = HashMap::with_capacity(policies.len());
+        let mut cuts = Vec::with_capacity(policies.len());
         for policy in &policies {
-            let name = PolicyName(policy.id().to_string().into());
-            known.insert(policy.id().clone(), Known { name, reason: reason(policy)? });
+            let cut = Cut::new(policy)?;
+            known.insert(policy.id().clone(), Known::new(&cut, reason(policy)?));
+            cuts.push(cut);
         }
-        let kind = entity_type("Action")?;
-        let cut = policies.iter().map(Cut::new).collect::<Result<Vec<_>, _>>()?;
-        let slices = Action::ALL
-            .iter()
-            .map(|action| {
-                Slice::new(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code())), &cut)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let mut bundle = Self {
             node_region,
             vocabulary: Vocabulary::new()?,
             checked: None,
+            schema,
             authorizer: Authorizer::new(),
-            slices,
+            slices: Vec::new(),
             known,
-        })
+            built_in: cuts.into(),
+            custom: Vec::new(),
+            unwrapping: Vec::new(),
+            compiled: HashMap::new(),
+        };
+        bundle.slices = bundle.slices_with(&[])?;
+        Ok(bundle)
+    }
+
+    /// The same with the custom policies of this state in place of its own; `None` if they are the same.
+    pub(super) fn with_custom(&self, state: &ControlState) -> Result<Option<Self>, Error> {
+        let active = || state.policies().filter(|policy| policy.is_active());
+        let custom: Vec<_> = active().map(|policy| (policy.id, policy.version)).collect();
+        if custom == self.custom {
+            return Ok(None);
+        }
+        let mut cuts = Vec::new();
+        let mut compiled = HashMap::with_capacity(custom.len());
+        for policy in active() {
+            let place = (policy.id, policy.version);
+            let read = match self.compiled.get(&place) {
+                Some(read) => Arc::clone(read),
+                None => Arc::new(self.read(&policy.name, &policy.text).map_err(|faults| Error::Custom {
+                    policy: policy.name.to_string(),
+                    fault: faults.first().map(ToString::to_string).unwrap_or_default(),
+                })?),
+            };
+            cuts.extend(read.cuts.iter().cloned());
+            compiled.insert(place, read);
+        }
+        if cuts.len() > CustomPolicy::MAX_STATEMENTS {
+            return Err(Error::Statements(cuts.len()));
+        }
+        let mut bundle = Self { custom, compiled, ..self.clone() };
+        bundle.known.retain(|id, _| !id.to_string().starts_with("custom."));
+        let reason = REASONS.iter().position(|reason| *reason == CUSTOM);
+        for cut in &cuts {
+            let reason = reason.filter(|_| cut.policy.effect() == Effect::Forbid);
+            bundle.known.insert(cut.policy.id().clone(), Known::new(cut, reason));
+        }
+        bundle.unwrapping = grantees(&cuts, Action::Unwrap);
+        bundle.slices = bundle.slices_with(&cuts)?;
+        Ok(Some(bundle))
+    }
+
+    /// What a custom text means.
+    pub(super) fn read(&self, name: &crate::model::PolicyName, text: &str) -> Result<Compiled, Vec<Fault>> {
+        Compiled::read(&self.schema, name, text)
+    }
+
+    /// Whether a custom policy lets one of these unwrap, by the name it gives.
+    pub(super) fn lets_unwrap(&self, accounts: &[Arc<crate::model::Principal>]) -> bool {
+        accounts.iter().any(|account| self.unwrapping.iter().any(|grantee| grantee.is(account)))
     }
 
     /// What is needed to decide about `action`; always there.
@@ -116,13 +197,40 @@ impl Bundle {
 
     /// Asks the policies of one action.
     pub(super) fn decide(&self, slice: &Slice, request: &Request, entities: &Entities) -> Verdict {
-        let response = self.authorizer.is_authorized(request, &slice.policies, entities);
+        self.verdict(&self.authorizer.is_authorized(request, &slice.policies, entities))
+    }
+
+    /// Asks the policies of one action about a request of which something is unknown.
+    pub(super) fn decide_partially(&self, slice: &Slice, request: &Request, entities: &Entities) -> Partial {
+        let response = self.authorizer.is_authorized_partial(request, &slice.policies, entities);
+        if response.decision().is_some() {
+            return Partial::Decided(self.verdict(&response.concretize()));
+        }
+        self.depends(&response)
+    }
+
+    fn depends(&self, response: &PartialResponse) -> Partial {
+        let open: Vec<PolicyId> = response.nontrivial_residuals().map(|policy| policy.id().clone()).collect();
+        let mut on: Vec<Circumstance> =
+            open.iter().filter_map(|id| self.known.get(id)).flat_map(|known| known.sees.iter().copied()).collect();
+        on.retain(|circumstance| circumstance.varies());
+        on.sort_unstable();
+        on.dedup();
+        let deciding = response.may_be_determining();
+        let mut policies: Vec<_> =
+            deciding.filter_map(|policy| self.known.get(policy.id()).map(|known| known.name.clone())).collect();
+        policies.sort_unstable();
+        policies.dedup();
+        Partial::Depends { on, policies: bounded(policies) }
+    }
+
+    fn verdict(&self, response: &Response) -> Verdict {
         let mut failed = response.diagnostics().errors().peekable();
         if failed.peek().is_some() {
             // The errors' own words can quote what they were evaluated on; the ids are enough to find them.
             let policies =
                 failed.filter_map(|error| self.known.get(failing(error))).map(|known| known.name.clone()).collect();
-            return Verdict { refusal: Some(super::decision::POLICY_ERROR), policies };
+            return Verdict { refusal: Some(super::decision::POLICY_ERROR), policies: bounded(policies) };
         }
         let mut policies = Vec::new();
         let mut reason = REASONS.len();
@@ -131,6 +239,7 @@ impl Bundle {
             reason = reason.min(known.reason.unwrap_or(REASONS.len()));
         }
         policies.sort_unstable();
+        let policies = bounded(policies);
         match response.decision() {
             Decision::Allow => Verdict { refusal: None, policies },
             Decision::Deny => {
@@ -138,41 +247,63 @@ impl Bundle {
             }
         }
     }
+
+    fn slices_with(&self, custom: &[Cut]) -> Result<Vec<Slice>, Error> {
+        let kind = entity_type("Action")?;
+        let of = |action: &Action| {
+            let uid = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(action.code()));
+            Slice::new(*action, uid, self.built_in.iter().chain(custom))
+        };
+        Action::ALL.iter().map(of).collect()
+    }
 }
 
 impl Slice {
-    fn new(action: EntityUid, policies: &[Cut]) -> Result<Self, Error> {
+    fn new<'a>(action: Action, uid: EntityUid, policies: impl Iterator<Item = &'a Cut>) -> Result<Self, Error> {
         let mut set = PolicySet::new();
-        let mut sees = Vec::new();
-        for cut in policies.iter().filter(|cut| cut.applies(&action)) {
-            sees.extend(&cut.sees);
+        let (mut sees, mut grantees) = (Vec::new(), Vec::new());
+        for cut in policies.filter(|cut| cut.applies(action)) {
+            sees.extend(cut.sees.iter().copied());
+            grantees.extend(cut.grantee.clone());
             set.add(cut.policy.clone()).map_err(|error| Error::Syntax(error.to_string()))?;
         }
         sees.sort_unstable();
         sees.dedup();
-        Ok(Self { action, sees, policies: set })
+        let giving = Role::ALL.iter().filter(|role| actions_of(**role).contains(&action));
+        let giving = giving.fold(RoleSet::default(), |set, role| set.with(*role));
+        Ok(Self { action: uid, sees, giving, grantees, policies: set })
     }
 }
 
-impl Cut {
-    fn new(policy: &Policy) -> Result<Self, Error> {
-        let fault = || Error::Policy { policy: policy.id().to_string(), fault: "cannot be cut to one action" };
-        let mut json = policy.to_json().map_err(|_| fault())?;
-        let sees =
-            Circumstance::ALL.iter().copied().filter(|circumstance| mentions(&json, circumstance.name())).collect();
-        let constraint = json.get_mut("action").ok_or_else(fault)?;
-        *constraint = serde_json::json!({ "op": "All" });
-        let cut = Policy::from_json(Some(policy.id().clone()), json).map_err(|_| fault())?;
-        Ok(Self { policy: cut, sees, actions: policy.action_constraint() })
+impl Known {
+    fn new(cut: &Cut, reason: Option<usize>) -> Self {
+        Self { name: PolicyName(cut.policy.id().to_string().into()), reason, sees: Arc::clone(&cut.sees) }
     }
+}
 
-    fn applies(&self, action: &EntityUid) -> bool {
-        match &self.actions {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(only) => only == action,
-            ActionConstraint::In(actions) => actions.contains(action),
+impl Grantee {
+    /// Whether it is this principal.
+    pub(super) fn is(&self, principal: &crate::model::Principal) -> bool {
+        match self {
+            Self::Principal(id) => principal.id.to_string() == *id,
+            Self::Team(team) => principal.team.as_ref().is_some_and(|of| of.as_str() == team),
+            Self::Kind(kind) => principal.kind.as_str() == kind,
         }
     }
+}
+
+fn grantees(cuts: &[Cut], action: Action) -> Vec<Grantee> {
+    let permits = cuts.iter().filter(|cut| cut.policy.effect() == Effect::Permit && cut.applies(action));
+    permits.filter_map(|cut| cut.grantee.clone()).collect()
+}
+
+/// No more than a record can bear.
+fn bounded(mut policies: Vec<PolicyName>) -> Vec<PolicyName> {
+    if let Some(surplus) = policies.len().checked_sub(MOST_NAMED).filter(|surplus| *surplus > 0) {
+        policies.truncate(MOST_NAMED);
+        policies.push(PolicyName(format!("and {surplus} more").into()));
+    }
+    policies
 }
 
 fn failing(error: &AuthorizationError) -> &PolicyId {
@@ -230,10 +361,12 @@ fn validate(schema: Schema, policies: &[Policy]) -> Result<(), Error> {
             return Err(Error::Schema(format!("it does not know the action `{}`", action.code())));
         }
     }
-    // An action group would let a policy apply to actions that its own text does not name, and the slices would miss it.
-    if let Some(group) = schema.action_groups().next() {
+    // The slices know what is in the one group that they know. Any other would let a policy apply to actions that its
+    // own text does not name, and the slices would miss it.
+    if let Some(group) = schema.action_groups().find(|group| group.id().unescaped() != DATA) {
         return Err(Error::Schema(format!("`{group}` is a group of actions")));
     }
+    check_group(&schema)?;
     let set = PolicySet::from_policies(policies.iter().cloned()).map_err(|error| Error::Syntax(error.to_string()))?;
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
     let faults: Vec<String> = result
@@ -244,13 +377,15 @@ fn validate(schema: Schema, policies: &[Policy]) -> Result<(), Error> {
     if faults.is_empty() { Ok(()) } else { Err(Error::Validation(faults.join("; "))) }
 }
 
-/// Whether `word` occurs in a policy, as a name or as text: a policy that does not say it cannot look at it.
-fn mentions(json: &serde_json::Value, word: &str) -> bool {
-    match json {
-        serde_json::Value::String(text) => text == word,
-        serde_json::Value::Array(items) => items.iter().any(|item| mentions(item, word)),
-        serde_json::Value::Object(members) => members.iter().any(|(name, value)| name == word || mentions(value, word)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+/// The group of data actions holds what [`Action::uses_key`] says, no less and no more.
+fn check_group(schema: &Schema) -> Result<(), Error> {
+    let entities = schema.action_entities().map_err(|error| Error::Schema(error.to_string()))?;
+    let kind = entity_type("Action")?;
+    let uid = |code: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(code));
+    let group = uid(DATA);
+    match Action::ALL.iter().find(|action| entities.is_ancestor_of(&group, &uid(action.code())) != action.uses_key()) {
+        Some(action) => Err(Error::Schema(format!("`{}` is on the wrong side of the group `{DATA}`", action.code()))),
+        None => Ok(()),
     }
 }
 
@@ -263,8 +398,14 @@ impl Bundle {
 
     /// Whole: every policy is asked about every action, sees everything, and each request is held against the schema.
     pub(super) fn uncut(node_region: Region) -> Self {
-        let mut bundle = Self::built_in(node_region).unwrap();
-        let policies = policies(BUILT_IN).unwrap();
+        Self::built_in(node_region).unwrap().uncut_with(Vec::new())
+    }
+
+    /// The same for this bundle, whose custom policies are these.
+    pub(super) fn uncut_with(self, custom: Vec<Policy>) -> Self {
+        let mut bundle = self;
+        let mut policies = policies(BUILT_IN).unwrap();
+        policies.extend(custom);
         let whole = PolicySet::from_policies(policies).unwrap();
         for slice in &mut bundle.slices {
             slice.policies = whole.clone();

@@ -1,19 +1,19 @@
 //! The decision itself, and the two things it can end in.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use jiff::Timestamp;
 use kms_client::{format::context::EncryptionContext, id::KeyId};
 
 use super::{
     Policies, PolicyName,
-    asking::Asker,
-    standing::{Covering, Standing},
+    asking::{Asker, Given},
+    standing::Standing,
 };
 use crate::{
     authn::{Caller, Intent, Request},
     cluster::Snapshot,
-    model::{Action, ControlState, Error, Key, Revision, Target},
+    model::{Action, ControlState, Error, Principal, Revision, Target},
 };
 
 /// No policy permits it.
@@ -76,7 +76,7 @@ impl Permit {
 /// What the caller is told, and what the record says. For data operations an unknown key and one that the caller may
 /// not use give the same answer; for all others, what the caller may not read and what is not there do.
 pub fn authorise(snapshot: &Snapshot<Policies>, now: Timestamp, intent: &Intent) -> Result<Permit, Denial> {
-    let asker = Asker::new(snapshot, now, &intent.caller, Some(&intent.request), intent.context.as_deref())
+    let asker = Asker::new(snapshot, now, &intent.caller, &intent.request, intent.context.as_deref())
         .map_err(|error| Denial { error, reason: NO_LONGER_STANDS, policies: Vec::new() })?;
     // What is not there is asked about too, so that the way to a refusal is the same.
     let verdict = asker.ask(intent.action, &intent.target);
@@ -96,30 +96,47 @@ pub fn authorise(snapshot: &Snapshot<Policies>, now: Timestamp, intent: &Intent)
     }
 }
 
-/// Whether a list that the caller asks for may show `key`.
+/// Whether a list that the caller asks for in this request may show `key`.
 #[must_use]
-pub fn may_describe(snapshot: &Snapshot<Policies>, now: Timestamp, caller: &Arc<Caller>, key: &Key) -> bool {
-    let Ok(asker) = Asker::new(snapshot, now, caller, None, None) else { return false };
+pub fn may_describe(
+    snapshot: &Snapshot<Policies>,
+    now: Timestamp,
+    caller: &Caller,
+    request: &Request,
+    key: KeyId,
+) -> bool {
+    let Ok(asker) = Asker::new(snapshot, now, caller, request, None) else { return false };
+    let target = Target::Key(key);
     // Nothing but a role permits this, and a long list is mostly keys on which the caller has none.
-    if asker.standing.roles(Covering::Key(key), now).is_empty() {
-        return false;
-    }
-    asker.ask(Action::DescribeKey, &Target::Key(key.id)).refusal.is_none()
+    asker.might(Action::DescribeKey, &target) && asker.ask(Action::DescribeKey, &target).refusal.is_none()
 }
 
 impl<'a> Asker<'a> {
     /// The caller, if it still stands.
-    fn new(
+    pub(super) fn new(
         snapshot: &'a Snapshot<Policies>,
         now: Timestamp,
         caller: &'a Caller,
-        request: Option<&'a Request>,
+        request: &'a Request,
         context: Option<&'a EncryptionContext>,
     ) -> Result<Self, Error> {
         let principal = caller.stands(&snapshot.state, now)?;
-        let make = || Ok::<_, Error>(Standing::new(&snapshot.state, principal));
-        let standing = snapshot.derived.standings.get_or_make(&principal.id, make)?;
-        Ok(Self { policies: &snapshot.derived, state: &snapshot.state, now, caller, request, context, standing })
+        let Request { source, surface, .. } = *request;
+        let given = Given { source, surface, assurance: caller.assurance(), context, unknown: &[] };
+        Ok(Self::about(&snapshot.state, &snapshot.derived, now, principal, given))
+    }
+
+    /// Anybody, in circumstances as they are given.
+    pub(super) fn about(
+        state: &'a ControlState,
+        policies: &'a Policies,
+        now: Timestamp,
+        principal: &Arc<Principal>,
+        given: Given<'a>,
+    ) -> Self {
+        let make = || Ok::<_, Infallible>(Standing::new(state, principal));
+        let Ok(standing) = policies.standings.get_or_make(&principal.id, make);
+        Self { policies, state, now, given, standing }
     }
 
     /// What a caller is told who may not do what it intends.
@@ -141,6 +158,8 @@ const fn reading(target: &Target) -> Option<(&'static str, Action)> {
         Target::Binding(_) => Some(("binding", Action::DescribeBinding)),
         Target::Issuer(_) => Some(("issuer", Action::ListIssuers)),
         Target::ClientCa(_) => Some(("client CA", Action::ListClientCas)),
+        Target::Policy(_) => Some(("policy", Action::DescribePolicy)),
+        Target::Role(_) => Some(("role", Action::DescribeRole)),
         Target::NewKey { .. } | Target::Installation => None,
     }
 }
@@ -152,6 +171,8 @@ fn exists(state: &ControlState, target: &Target) -> bool {
         Target::Binding(binding) => state.binding(*binding).is_some(),
         Target::Issuer(issuer) => state.issuer(*issuer).is_some(),
         Target::ClientCa(client_ca) => state.client_ca(*client_ca).is_some(),
+        Target::Policy(policy) => state.policy(*policy).is_some(),
+        Target::Role(role) => state.role(*role).is_some(),
         Target::NewKey { .. } | Target::Installation => true,
     }
 }

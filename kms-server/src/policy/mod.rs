@@ -9,7 +9,11 @@
 
 mod asking;
 mod bundle;
+mod circumstance;
+mod custom;
+mod cut;
 mod decision;
+mod explain;
 mod prepared;
 mod roles;
 mod standing;
@@ -20,13 +24,15 @@ use std::{fmt, sync::Arc};
 
 use bundle::Bundle;
 use cedar_policy::Entities;
+pub use custom::{Fault, Statement};
 pub use decision::{Denial, Permit, authorise, may_describe};
+pub use explain::{Explanation, Finding, Hypothesis, access, explain};
 use kms_client::id::PrincipalId;
 use prepared::Prepared;
 pub use roles::actions_of;
 use standing::{SliceKey, Standing};
 
-use crate::model::{ControlState, Region};
+use crate::model::{self, ControlState, CustomPolicy, Refusal, Region};
 
 /// What policy derives from control state at one revision.
 #[derive(Debug)]
@@ -52,11 +58,36 @@ impl Policies {
     ///
     /// # Errors
     ///
-    /// None while all policies are built in; one that comes from a row and is not valid leaves the older in force.
-    pub fn derive(&self, _state: &ControlState) -> Result<Self, Error> {
+    /// A custom policy that is not valid; the older ones then stay in force. None is committed that this would refuse.
+    pub fn derive(&self, state: &ControlState) -> Result<Self, Error> {
         // What is derived from rows is prepared when it is first asked for: most principals do not come at most
-        // revisions, and a cut waits for this function.
-        Ok(Self::of(Arc::clone(&self.bundle)))
+        // revisions, and a cut waits for this function. Policies are compiled when they change, and only those that do.
+        Ok(match self.bundle.with_custom(state)? {
+            Some(bundle) => Self::of(Arc::new(bundle)),
+            None => Self::of(Arc::clone(&self.bundle)),
+        })
+    }
+
+    /// What the statements of a custom policy are about.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the text, with its place.
+    pub fn read(
+        &self,
+        name: &model::PolicyName,
+        text: &str,
+        state: &ControlState,
+    ) -> Result<Vec<Statement>, Vec<Fault>> {
+        let compiled = self.bundle.read(name, text)?;
+        compiled.check_names(text, state)?;
+        Ok(compiled.statements())
+    }
+
+    /// The refusal that says what is wrong with a custom policy.
+    #[must_use]
+    pub fn refusal(faults: &[Fault]) -> model::Error {
+        custom::refusal(faults)
     }
 
     fn of(bundle: Arc<Bundle>) -> Self {
@@ -108,10 +139,29 @@ pub enum Error {
         /// What is wrong with it.
         fault: &'static str,
     },
+    /// A custom policy is not valid.
+    #[error("the custom policy `{policy}` is not valid: {fault}")]
+    Custom {
+        /// Its name.
+        policy: String,
+        /// What is wrong, and where.
+        fault: String,
+    },
+    /// Custom policies have too many statements.
+    #[error(
+        "custom policies have at most {} statements altogether, and there would be {_0}",
+        CustomPolicy::MAX_STATEMENTS
+    )]
+    Statements(usize),
 }
 
-impl From<Error> for crate::model::Error {
+impl From<Error> for model::Error {
     fn from(error: Error) -> Self {
-        Self::internal(error)
+        match error {
+            Error::Custom { .. } | Error::Statements(_) => {
+                Self::Invalid { code: Refusal::InvalidPolicy, detail: error.to_string() }
+            }
+            error => Self::internal(error),
+        }
     }
 }

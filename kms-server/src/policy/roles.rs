@@ -10,7 +10,8 @@ pub fn actions_of(role: Role) -> Vec<Action> {
             .iter()
             .copied()
             .filter(|action| match action {
-                Action::Initialise | Action::AcceptDatabase | Action::DestroyKey | Action::SearchAudit => false,
+                Action::DestroyKey | Action::SearchAudit => false,
+                action if action.is_hosts() => false,
                 action => !action.is_data(),
             })
             .collect(),
@@ -29,11 +30,22 @@ pub fn actions_of(role: Role) -> Vec<Action> {
             Action::ListBindings,
             Action::EndBinding,
             Action::ListRoles,
+            Action::DescribeRole,
             Action::WhoAmI,
+            Action::Explain,
         ],
         Role::Approver => {
             let mut actions = actions_of(Role::Auditor);
-            actions.retain(|action| *action != Action::SearchAudit);
+            actions.retain(|action| {
+                !matches!(
+                    action,
+                    Action::SearchAudit
+                        | Action::ListAccess
+                        | Action::ValidatePolicy
+                        | Action::ExplainOthers
+                        | Action::PreviewChange
+                )
+            });
             actions
         }
     }
@@ -42,6 +54,14 @@ pub fn actions_of(role: Role) -> Vec<Action> {
 /// What every role that uses keys gives, with these of its own.
 fn using(own: &[Action]) -> Vec<Action> {
     let mut actions = own.to_vec();
-    actions.extend([Action::Random, Action::DescribeKey, Action::ListKeys, Action::WhoAmI]);
+    actions.extend([
+        Action::Random,
+        Action::DescribeKey,
+        Action::ListKeys,
+        Action::ListRoles,
+        Action::DescribeRole,
+        Action::WhoAmI,
+        Action::Explain,
+    ]);
     actions
 }

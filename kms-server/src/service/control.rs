@@ -134,7 +134,8 @@ impl Service {
             }
         };
         let mut asked = Self::asked(call, change, Decision::Permitted(permit));
-        let rows = match change.apply(&snapshot.state, revision, now) {
+        let applied = change.apply(&snapshot.state, revision, now).and_then(|rows| checked(snapshot, change, rows));
+        let rows = match applied {
             Ok(rows) => rows,
             Err(error) => return Err(Box::new(Attempt { asked: vec![asked], result: Err(error) })),
         };
@@ -162,6 +163,20 @@ impl Service {
     }
 }
 
+/// What is about to be committed can be put in force: a policy that nobody could compile would leave nothing to decide by.
+pub(super) fn checked(snapshot: &Snapshot<Policies>, change: &Change, rows: Vec<Row>) -> Result<Vec<Row>, Error> {
+    if let Operation::PutPolicy { name, text, .. } = &change.operation {
+        let read = snapshot.derived.read(name, text, &snapshot.state);
+        read.map_err(|faults| Policies::refusal(&faults))?;
+    }
+    if rows.iter().any(|row| matches!(row, Row::Policy(_))) {
+        let mut after = snapshot.state.clone();
+        rows.iter().for_each(|row| after.put(row.clone()));
+        snapshot.derived.derive(&after)?;
+    }
+    Ok(rows)
+}
+
 /// Before and after, as JSON.
 pub(super) fn detail(change: &Change, before: &ControlState, rows: &[Row]) -> Option<String> {
     #[derive(Serialize)]
@@ -182,6 +197,8 @@ fn older(state: &ControlState, row: &Row) -> Option<Row> {
         Row::Binding(binding) => state.binding(binding.id).map(|row| Row::Binding(Arc::clone(row))),
         Row::Issuer(issuer) => state.issuer(issuer.id).map(|row| Row::Issuer(Arc::clone(row))),
         Row::ClientCa(ca) => state.client_ca(ca.id).map(|row| Row::ClientCa(Arc::clone(row))),
+        Row::Policy(policy) => state.policy(policy.id).map(|row| Row::Policy(Arc::clone(row))),
+        Row::Role(role) => state.role(role.id).map(|row| Row::Role(Arc::clone(row))),
     }
 }
 
@@ -208,6 +225,30 @@ impl Changed {
             .iter()
             .find_map(|row| if let Row::Principal(principal) = row { Some(principal) } else { None })
             .ok_or_else(|| Error::internal("the change touched no principal"))
+    }
+
+    /// The custom policy that was changed.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the change touched none.
+    pub fn policy(&self) -> Result<&Arc<crate::model::CustomPolicy>, Error> {
+        self.rows
+            .iter()
+            .find_map(|row| if let Row::Policy(policy) = row { Some(policy) } else { None })
+            .ok_or_else(|| Error::internal("the change touched no policy"))
+    }
+
+    /// The custom role that was changed.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the change touched none.
+    pub fn role(&self) -> Result<&Arc<crate::model::CustomRole>, Error> {
+        self.rows
+            .iter()
+            .find_map(|row| if let Row::Role(role) = row { Some(role) } else { None })
+            .ok_or_else(|| Error::internal("the change touched no role"))
     }
 
     /// The binding that was changed.

@@ -82,8 +82,20 @@ impl Service {
         target: Target,
         read: impl FnOnce(&Line<'_>) -> Result<T, Error>,
     ) -> Outcome<T> {
+        self.read_with(call, action, target, Facts::default(), read).await
+    }
+
+    /// The same, with more for the record to say.
+    pub(super) async fn read_with<T>(
+        &self,
+        call: &Call,
+        action: Action,
+        target: Target,
+        facts: Facts,
+        read: impl FnOnce(&Line<'_>) -> Result<T, Error>,
+    ) -> Outcome<T> {
         let line = self.line(call);
-        let mut step = line.ask(0, action, target, None, Facts::default(), |_| Ok(()));
+        let mut step = line.ask(0, action, target, None, facts, |_| Ok(()));
         let result = std::mem::replace(&mut step.work, Ok(())).and_then(|()| read(&line));
         self.gate().release_one(&line.snapshot, Attempt { asked: step.asked, result: result.map(Unaudited::new) }).await
     }

@@ -8,14 +8,13 @@ use kms_client::{
 };
 use serde::Deserialize;
 
-use super::{Call, KeyRef, Outcome, Service, line::Line};
+use super::{Call, KeyRef, Outcome, Service};
 use crate::{
     audit::Draft,
     model::{
-        Action, Alias, Binding, ClientCa, DataClass, Environment, Error, Issuer, Key, KeyState, Name, Principal,
-        PrincipalState, Region, Revision, Role, Target,
+        Action, Alias, Binding, ClientCa, DataClass, Environment, Error, GrantedRole, Issuer, Key, KeyState, Name,
+        Principal, PrincipalState, Region, Revision, Target,
     },
-    policy,
     store::{AuditFilter, ControlChange},
 };
 
@@ -42,7 +41,7 @@ pub struct PrincipalFilter {
 #[derive(Debug, Clone, Default)]
 pub struct BindingFilter {
     pub principal: Option<PrincipalId>,
-    pub role: Option<Role>,
+    pub role: Option<GrantedRole>,
     pub key: Option<KeyId>,
 }
 
@@ -100,8 +99,11 @@ impl Service {
         limit: usize,
     ) -> Outcome<Page<Arc<Key>>> {
         self.read(call, Action::ListKeys, Target::Installation, |line| {
-            let visible =
-                line.snapshot.state.keys_after(after).filter(|key| filter.matches(key) && line.may_describe(call, key));
+            let visible = line
+                .snapshot
+                .state
+                .keys_after(after)
+                .filter(|key| filter.matches(key) && line.may_describe(call, key.id));
             Ok(page(visible.cloned(), limit))
         })
         .await
@@ -172,18 +174,6 @@ impl Service {
                 }
                 None => page(state.bindings_after(after).filter(|binding| filter.matches(binding)).cloned(), limit),
             })
-        })
-        .await
-    }
-
-    /// The roles there are, with what each may do.
-    ///
-    /// # Errors
-    ///
-    /// `not_permitted`.
-    pub async fn list_roles(&self, call: &Call) -> Outcome<Vec<(Role, Vec<Action>)>> {
-        self.read(call, Action::ListRoles, Target::Installation, |_| {
-            Ok(Role::ALL.iter().map(|role| (*role, policy::actions_of(*role))).collect())
         })
         .await
     }
@@ -264,12 +254,6 @@ impl Service {
     }
 }
 
-impl Line<'_> {
-    fn may_describe(&self, call: &Call, key: &Key) -> bool {
-        policy::may_describe(&self.snapshot, self.now, &call.caller, key)
-    }
-}
-
 impl KeyFilter {
     fn matches(&self, key: &Key) -> bool {
         self.state.is_none_or(|state| key.state == state)
@@ -291,13 +275,13 @@ impl PrincipalFilter {
 
 impl BindingFilter {
     fn matches(&self, binding: &Binding) -> bool {
-        self.role.is_none_or(|role| binding.role == role)
+        self.role.as_ref().is_none_or(|role| binding.role == *role)
             && self.key.is_none_or(|key| binding.scope == crate::model::Scope::Key(key))
             && self.principal.is_none_or(|principal| binding.principal == principal)
     }
 }
 
-fn page<T>(items: impl Iterator<Item = T>, limit: usize) -> Page<T> {
+pub(super) fn page<T>(items: impl Iterator<Item = T>, limit: usize) -> Page<T> {
     let mut items: Vec<T> = items.take(limit.saturating_add(1)).collect();
     let more = items.len() > limit;
     items.truncate(limit);

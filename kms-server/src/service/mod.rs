@@ -3,6 +3,7 @@
 
 mod audit_log;
 mod control;
+mod explain;
 mod generate;
 mod key_usage;
 mod keys;
@@ -10,9 +11,11 @@ mod line;
 mod lists;
 mod once;
 mod own;
+mod preview;
 mod random;
 mod reserve;
 mod rewrap;
+mod rules;
 mod transfer;
 mod unsealed;
 mod unwrap;
@@ -31,14 +34,17 @@ use kms_client::{
 
 pub use audit_log::{AuditPage, AuditSearch, recorded_action};
 pub use control::Changed;
+pub use explain::{Access, Explain, ExplainOn, Explained, is_done_with_a_key};
 pub use generate::{GenerateItem, Generated};
 pub use key_usage::KeyUsage;
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
 pub use once::{Once, OnceName, Terms};
+pub use preview::{Effect, MOST_DAYS, Past, Preview};
 pub use reserve::Reserve;
 pub use rewrap::{RewrapItem, Rewrapped};
+pub use rules::{RoleView, Validated};
 pub use transfer::{TransferItem, Transferred};
 pub use unwrap::{UnwrapItem, Unwrapped};
 pub use whoami::Standing;
@@ -155,6 +161,12 @@ impl Service {
     #[must_use]
     pub fn ids(&self) -> Ids {
         self.inner.ids
+    }
+
+    /// Where this node runs.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.inner.region
     }
 
     /// The token, for what it says of itself.

@@ -21,6 +21,10 @@ pub(crate) enum On {
     SuspendedPrincipal,
     /// The same, with one `{binding}`.
     Binding,
+    /// `{policy}`, by name.
+    Policy,
+    /// `{role}`, by name.
+    Role,
     /// `{change}`.
     Change,
     /// `{record}`.
@@ -32,7 +36,7 @@ pub(crate) enum On {
 pub(crate) struct Row {
     /// Method and path as the document has them.
     pub(crate) call: &'static str,
-    /// The body; none for an empty text.
+    /// The body; none for an empty text, and a query where it begins with `?`.
     pub(crate) body: &'static str,
     /// What must be there.
     pub(crate) on: On,
@@ -75,6 +79,8 @@ const CUT: &[(&str, u16)] = &[("stranger", 404), ("storage", 404), ("audrey", 40
 const ANCHOR: &[(&str, u16)] = &[("stranger", 404), ("storage", 404), ("audrey", 403), ("olaf", 404)];
 /// What belongs to the installation as a whole: there is nothing to hide.
 const WHOLE: &[(&str, u16)] = &[("stranger", 403), ("storage", 403), ("audrey", 403), ("olaf", 403)];
+/// Roles, which whoever has any right may read.
+const ROLE: &[(&str, u16)] = &[("stranger", 404), ("storage", 403), ("audrey", 403), ("olaf", 403)];
 const LIST: &[(&str, u16)] = &[("stranger", 403), ("storage", 403), ("olaf", 403)];
 const LIST_PEOPLE: &[(&str, u16)] = &[("stranger", 403), ("storage", 403)];
 const AUDIT: &[(&str, u16)] = &[("stranger", 403), ("storage", 403), ("ada", 403), ("olaf", 403)];
@@ -87,6 +93,8 @@ const WRAPPED: &str = r#"{"wrapped":"{wrapped}"}"#;
 const TRANSFER: &str = r#"{"wrapped":"{wrapped}","target_key":"{other}"}"#;
 const ISSUER: &str = r#"{"issuer":"https://{fresh}.example","audiences":["keyward"],"jwks":{"inline":{key_set}}}"#;
 const CLIENT_CA: &str = r#"{"name":"{fresh}","certificate_pem":{ca}}"#;
+const POLICY: &str = r#"{"text":"forbid (principal in Team::\"nobody\", action == Action::\"unwrap\", resource);"}"#;
+const PREVIEW: &str = r#"{"change":{"type":"disable_key","key":"{key}"},"days":0}"#;
 const CREDENTIAL: &str = r#"{"type":"certificate_fingerprint","sha256":"{fingerprint}"}"#;
 
 /// Every operation there is.
@@ -193,7 +201,41 @@ pub(crate) const ROWS: &[Row] = &[
         "audrey",
     ),
     row("POST /v1/bindings/{binding}/end", REASON, On::Binding, &["end_binding"], CUT, "olaf"),
-    row("GET /v1/roles", "", On::Nothing, &["list_roles"], LIST_PEOPLE, "olaf"),
+    // Policies, roles, and who may do what.
+    row("PUT /v1/policies/{policy}", POLICY, On::Policy, &["put_policy"], WHOLE, "ada"),
+    row("GET /v1/policies", "", On::Nothing, &["list_policies"], LIST, "audrey"),
+    row(
+        "GET /v1/policies/{policy}",
+        "",
+        On::Policy,
+        &["describe_policy"],
+        &[("stranger", 404), ("storage", 404), ("olaf", 404)],
+        "audrey",
+    ),
+    row("DELETE /v1/policies/{policy}", "", On::Policy, &["remove_policy"], ANCHOR, "ada"),
+    row("POST /v1/policies/validate", POLICY, On::Nothing, &["validate_policy"], LIST, "audrey"),
+    row("POST /v1/roles", r#"{"name":"{fresh}","actions":["unwrap"]}"#, On::Nothing, &["create_role"], WHOLE, "ada"),
+    row("GET /v1/roles", "", On::Nothing, &["list_roles"], &[("stranger", 403)], "storage"),
+    row("GET /v1/roles/{role}", "", On::Role, &["describe_role"], &[("stranger", 404)], "storage"),
+    row("PATCH /v1/roles/{role}", r#"{"actions":["wrap"]}"#, On::Role, &["update_role"], ROLE, "ada"),
+    row("DELETE /v1/roles/{role}", "", On::Role, &["remove_role"], ROLE, "ada"),
+    row("POST /v1/explain", r#"{"action":"unwrap","key":"{key}"}"#, On::Key, &["explain"], &[], "stranger"),
+    row(
+        "POST /v1/explain",
+        r#"{"action":"unwrap","key":"{key}","principal":"ben"}"#,
+        On::Key,
+        &["explain_others"],
+        &[("stranger", 404), ("storage", 404), ("olaf", 403)],
+        "audrey",
+    ),
+    row(
+        "GET /v1/keys/{key}/access",
+        "?action=unwrap",
+        On::Key,
+        &["list_access"],
+        &[("stranger", 404), ("storage", 403), ("olaf", 404)],
+        "audrey",
+    ),
     // Trust.
     gated(row("POST /v1/trust/issuers", ISSUER, On::Nothing, &["add_issuer"], WHOLE, "ada")),
     row("GET /v1/trust/issuers", "", On::Nothing, &["list_issuers"], LIST, "audrey"),
@@ -203,6 +245,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("DELETE /v1/trust/client-cas/{client_ca}", "", On::Nothing, &["remove_client_ca"], ANCHOR, "ada"),
     // Changes and records.
     row("GET /v1/changes", "", On::Nothing, &["list_changes"], LIST, "audrey"),
+    row("POST /v1/changes/preview", PREVIEW, On::Key, &["preview_change"], LIST, "audrey"),
     row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST, "audrey"),
     row("POST /v1/audit/search", r#"{"limit":1}"#, On::Nothing, &["search_audit"], AUDIT, "audrey"),
     row("GET /v1/audit/records/{record}", "", On::Record, &["search_audit"], AUDIT, "audrey"),

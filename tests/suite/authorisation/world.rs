@@ -90,6 +90,7 @@ impl World {
         let ask = Ask::new(method, &fill(path));
         match row.body {
             "" => ask,
+            query if query.starts_with('?') => Ask::new(method, &fill(&format!("{path}{query}"))),
             body if path.ends_with("/batch") => ask.json(format!(r#"{{"items":[{}]}}"#, fill(body))),
             body => ask.json(fill(body)),
         }
@@ -151,6 +152,17 @@ impl World {
                     let bound = self.done("ada", &Ask::new("POST", "/v1/bindings").json(binding)).await;
                     made.insert("binding", text(&bound["binding"]["id"]));
                 }
+            }
+            On::Policy => {
+                let put =
+                    json!({ "text": "forbid (principal in Team::\"none\", action == Action::\"wrap\", resource);" });
+                self.done("ada", &Ask::new("PUT", &format!("/v1/policies/{fresh}")).json(put)).await;
+                made.insert("policy", fresh.clone());
+            }
+            On::Role => {
+                let role = json!({ "name": fresh, "actions": ["unwrap"] });
+                self.done("ada", &Ask::new("POST", "/v1/roles").json(role)).await;
+                made.insert("role", fresh.clone());
             }
             On::Change => {
                 let created = self.create_key("records").await;

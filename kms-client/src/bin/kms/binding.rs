@@ -1,14 +1,12 @@
-//! `kms binding` and `kms role`: who may do what, with which keys, and until when.
+//! `kms binding`: who may do what, with which keys, and until when.
 
 use clap::{Args, Subcommand};
 use kms_client::{
     client::Client,
     id::BindingId,
     wire::{
-        binding::{
-            Binding, BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, Role, RoleList, Scope,
-        },
-        name::{DataClass, Description, KeyName, PrincipalRef, Reason},
+        binding::{Binding, BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, Scope},
+        name::{DataClass, Description, KeyName, PrincipalRef, Reason, RoleName},
     },
 };
 
@@ -51,19 +49,12 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum RoleCommand {
-    /// List the built-in roles and what they allow
-    #[command(after_help = "Example:\n  kms role list")]
-    List,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// Who gets the role: an id or a name
     principal: PrincipalRef,
-    /// The role: key-admin, wrapper, unwrapper, rewrapper, auditor, offboarder or approver
-    role: Role,
+    /// The role: key-admin, wrapper, unwrapper, rewrapper, auditor, offboarder, approver, or a custom one
+    role: RoleName,
     #[command(flatten)]
     scope: ScopeArgs,
     /// When it begins, as `2026-11-22`, `2026-11-22T14:00:00Z`, or `7d` from now; now unless given
@@ -103,7 +94,7 @@ pub(crate) struct List {
     principal: Option<PrincipalRef>,
     /// Only those of this role
     #[arg(long)]
-    role: Option<Role>,
+    role: Option<RoleName>,
     /// Only those whose scope is this key: an id or alias/NAME
     #[arg(long)]
     key: Option<KeyName>,
@@ -123,15 +114,6 @@ pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Re
         Command::End { binding, reason, if_revision } => if_revision.bind(client).end_binding(binding, reason).await?,
     };
     output.print(&changed, |changed: &BindingChanged| show(&changed.binding) + &receipt(&changed.receipt))
-}
-
-pub(crate) async fn roles(command: RoleCommand, client: &Client, output: Output) -> Result<(), Failure> {
-    let RoleCommand::List = command;
-    output.print(&client.roles().await?, |list: &RoleList| {
-        let rows =
-            list.roles.iter().map(|role| [role.name.to_string(), role.description.clone(), role.actions.join(", ")]);
-        table(["role", "description", "actions"], rows)
-    })
 }
 
 impl Create {

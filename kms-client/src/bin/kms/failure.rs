@@ -147,6 +147,8 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::VersionRevoked
         | Code::KeyDestroyed
         | Code::InvalidState
+        | Code::InUse
+        | Code::InvalidPolicy
         | Code::LastAdministrators
         | Code::SeparationOfDuties
         | Code::PlaintextSize

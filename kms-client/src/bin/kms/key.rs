@@ -101,6 +101,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         if_revision: IfRevision,
     },
+    /// List who can do something with a key, and by which bindings and policies
+    #[command(
+        after_help = "What depends on circumstances, such as the encryption context, is `conditional`.\n\nExample:\n  kms key who-can alias/records unwrap"
+    )]
+    WhoCan(crate::explain::WhoCan),
 }
 
 /// When a key gets a new version by itself.
@@ -205,6 +210,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: Output) -> Re
         Command::Rotate { key, if_revision, once } => once.bind(&if_revision.bind(client)).rotate_key(&key).await?,
         Command::Enable { key, if_revision } => if_revision.bind(client).enable_key(&key).await?,
         Command::Disable { key, reason, if_revision } => if_revision.bind(client).disable_key(&key, reason).await?,
+        Command::WhoCan(who) => return who.run(client, output).await,
         Command::Usage(usage) => return usage.run(client, output).await,
         Command::ScheduleDeletion(schedule) => schedule.run(client, output).await?,
         Command::CancelDeletion { key, if_revision } => if_revision.bind(client).cancel_key_deletion(&key).await?,

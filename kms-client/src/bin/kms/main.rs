@@ -8,6 +8,7 @@ mod binding;
 mod change;
 mod credential;
 mod data_key;
+mod explain;
 mod failure;
 mod files;
 mod key;
@@ -15,7 +16,10 @@ mod key_deletion;
 mod output;
 mod page;
 mod parse;
+mod policy;
+mod preview;
 mod principal;
+mod role;
 mod terms;
 mod trust;
 mod whoami;
@@ -112,9 +116,14 @@ enum Command {
     /// Give roles to principals, and end them
     #[command(subcommand)]
     Binding(binding::Command),
-    /// Show the built-in roles
+    /// Show the roles, and make your own
     #[command(subcommand)]
-    Role(binding::RoleCommand),
+    Role(role::Command),
+    /// Write rules beyond roles, in Cedar
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Ask whether something would be permitted, and why
+    Explain(explain::ExplainArgs),
     /// Decide whose tokens and certificates are believed
     #[command(subcommand)]
     Trust(trust::Command),
@@ -165,7 +174,9 @@ async fn dispatch(command: Command, client: &Client, output: Output) -> Result<(
         Command::Principal(command) => principal::run(command, client, output).await,
         Command::Credential(command) => credential::run(command, client, output).await,
         Command::Binding(command) => binding::run(command, client, output).await,
-        Command::Role(command) => binding::roles(command, client, output).await,
+        Command::Role(command) => role::run(command, client, output).await,
+        Command::Policy(command) => policy::run(command, client, output).await,
+        Command::Explain(explain) => explain.run(client, output).await,
         Command::Trust(command) => trust::run(command, client, output).await,
         Command::Change(command) => change::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,

@@ -3,7 +3,7 @@
 use kms_client::{
     client,
     wire::{
-        audit::AuditRecords, binding::BindingList, change::ChangeList, key::KeyList, name::Cursor,
+        audit::AuditRecords, binding::BindingList, change::ChangeList, explain::AccessList, key::KeyList, name::Cursor,
         principal::PrincipalList,
     },
 };
@@ -39,6 +39,7 @@ macro_rules! pages {
 }
 
 pages! {
+    AccessList: access;
     AuditRecords: records;
     BindingList: bindings;
     ChangeList: changes;

@@ -36,7 +36,9 @@ async fn the_issuer_says_how_the_caller_was_authenticated() {
     let mut claims = claims_with("amr", json!(["pwd", "mfa"]));
     claims["acr"] = json!("gold");
     let caller = world.bearer(&signer.token("a", &claims)).await.unwrap();
-    assert_eq!(caller.methods(), ["pwd", "mfa", "gold"]);
+    assert_eq!(caller.assurance().amr, ["pwd", "mfa"]);
+    assert_eq!(caller.assurance().acr.as_deref(), Some("gold"));
+    assert!(caller.assurance().is_multi_factor());
 }
 
 #[tokio::test]

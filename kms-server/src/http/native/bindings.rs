@@ -1,4 +1,4 @@
-//! Bindings: who holds which role, on what, from when until when; and the roles there are.
+//! Bindings: who holds which role, on what, from when until when.
 
 use std::sync::Arc;
 
@@ -6,10 +6,7 @@ use axum::response::Response;
 use kms_client::{
     id::BindingId,
     wire::{
-        binding::{
-            Binding, BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, Ended, RoleDescription,
-            RoleList, Scope,
-        },
+        binding::{Binding, BindingAnswer, BindingChanged, BindingList, BindingQuery, CreateBinding, Ended, Scope},
         key::WithReason,
         name::KeyName,
     },
@@ -33,7 +30,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(create_binding, list_bindings))
         .routes(routes!(describe_binding))
         .routes(routes!(end_binding))
-        .routes(routes!(list_roles))
 }
 
 /// Gives a principal a role.
@@ -43,17 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 )]
 async fn create_binding(mut exchange: Exchange) -> Result<Response, Failure> {
     let request: CreateBinding = exchange.json().await?;
-    let snapshot = exchange.snapshot();
-    let operation = Operation::CreateBinding {
-        binding: BindingId::new(exchange.fresh()),
-        principal: principal_id(&request.principal, &snapshot.state),
-        role: request.role.into(),
-        scope: scope_in(&request.scope, &snapshot.state)?,
-        period: Period { from: request.from, until: request.until },
-        sponsor: request.sponsor.as_ref().map(|sponsor| principal_id(sponsor, &snapshot.state)),
-        purpose: incoming_option(request.purpose.as_ref())?.unwrap_or_default(),
-    };
-    let changed = exchange.change(operation).await?;
+    let changed = exchange.change(operation(&exchange, &request)?).await?;
     answer(&exchange, changed)
 }
 
@@ -70,7 +56,7 @@ async fn list_bindings(exchange: Exchange) -> Result<Response, Failure> {
     let snapshot = exchange.snapshot();
     let filter = BindingFilter {
         principal: query.principal.as_ref().map(|principal| principal_id(principal, &snapshot.state)),
-        role: query.role.map(Into::into),
+        role: incoming_option(query.role.as_ref())?,
         key: query.key.as_ref().map(|key| key_id(key, &snapshot.state)).transpose()?,
     };
     let page = exchange.service().list_bindings(exchange.call(), &filter, after, cursor::length(limit)).await?;
@@ -109,20 +95,17 @@ async fn end_binding(mut exchange: Exchange) -> Result<Response, Failure> {
     answer(&exchange, changed)
 }
 
-/// The roles there are, and what each may do.
-#[utoipa::path(
-    get, path = "/v1/roles", operation_id = "list_roles", tag = "bindings",
-    responses((status = 200, description = "All roles", body = RoleList))
-)]
-async fn list_roles(exchange: Exchange) -> Result<Response, Failure> {
-    let roles = exchange.service().list_roles(exchange.call()).await?;
-    exchange.answer(roles, |roles, record| {
-        let described = roles.into_iter().map(|(role, actions)| RoleDescription {
-            name: role.into(),
-            description: role.description().to_owned(),
-            actions: actions.iter().map(|action| action.code().to_owned()).collect(),
-        });
-        Ok(RoleList { roles: described.collect(), record })
+/// The change that a request for a binding asks for.
+pub(super) fn operation(exchange: &Exchange, request: &CreateBinding) -> Result<Operation, Error> {
+    let snapshot = exchange.snapshot();
+    Ok(Operation::CreateBinding {
+        binding: BindingId::new(exchange.fresh()),
+        principal: principal_id(&request.principal, &snapshot.state),
+        role: incoming(&request.role)?,
+        scope: scope_in(&request.scope, &snapshot.state)?,
+        period: Period { from: request.from, until: request.until },
+        sponsor: request.sponsor.as_ref().map(|sponsor| principal_id(sponsor, &snapshot.state)),
+        purpose: incoming_option(request.purpose.as_ref())?.unwrap_or_default(),
     })
 }
 
@@ -157,7 +140,7 @@ pub(super) fn view(binding: &model::Binding) -> Result<Binding, Error> {
     Ok(Binding {
         id: binding.id,
         principal: binding.principal,
-        role: binding.role.into(),
+        role: outgoing(binding.role.as_str())?,
         scope: scope_out(&binding.scope)?,
         from: binding.period.from.unwrap_or(binding.created_at),
         until: binding.period.until,

@@ -101,9 +101,10 @@ fn bearer() -> Http {
 }
 
 fn operation_mut<'a>(item: &'a mut PathItem, method: &utoipa::openapi::HttpMethod) -> Option<&'a mut Operation> {
-    use utoipa::openapi::HttpMethod::{Delete, Patch, Post};
+    use utoipa::openapi::HttpMethod::{Delete, Patch, Post, Put};
     match method {
         Post => item.post.as_mut(),
+        Put => item.put.as_mut(),
         Patch => item.patch.as_mut(),
         Delete => item.delete.as_mut(),
         _ => item.get.as_mut(),
@@ -145,6 +146,8 @@ fn of_kind(action: Action) -> &'static [Code] {
         Action::Generate | Action::GenerateWithoutPlaintext | Action::Wrap => WRAPPING,
         Action::TransferFrom | Action::TransferTo => TRANSFER,
         Action::Unwrap | Action::Rewrap => UNWRAPPING,
+        Action::PutPolicy => POLICY,
+        Action::RemoveRole => ROLE,
         action if action.is_control() => CONTROL,
         action if action.is_data() => STATES,
         _ => READ,
@@ -222,12 +225,16 @@ const IDEMPOTENCY_KEY: &str = "\
 A name that the caller gives this request. For 24 hours the same request under the same name makes nothing more and \
 answers what the first one did, with the header `idempotency-replayed: true` and a record of its own.";
 
-const TAGS: [(&str, &str); 8] = [
+const POLICY: &[Code] = &[Code::InvalidPolicy, Code::Conflict, Code::StoreUnavailable, Code::OutcomeUnknown];
+const ROLE: &[Code] = &[Code::NotFound, Code::InUse, Code::InvalidState, Code::StoreUnavailable, Code::OutcomeUnknown];
+
+const TAGS: [(&str, &str); 9] = [
     ("about", "This API, and who its caller is."),
     ("keys", "Master keys and their versions. Their material never leaves the HSM."),
     ("data keys", "Data keys: generated, wrapped, unwrapped and wrapped again; each also as a batch."),
     ("principals", "Users, services and contractors, and how they prove who they are."),
     ("bindings", "Who holds which role, on what, from when until when."),
+    ("policies", "Custom policies in Cedar, custom roles, and who may do what."),
     ("trust", "Whose tokens and certificates say who a caller is."),
     ("changes", "Control changes as they were committed."),
     ("audit", "The audit log. Reading it is on record too."),

@@ -253,6 +253,8 @@ const fn code(error: &Error) -> Code {
             Refusal::KeyPendingDeletion => Code::KeyPendingDeletion,
             Refusal::KeyDestroyed => Code::KeyDestroyed,
             Refusal::ApprovalRequired => Code::ApprovalRequired,
+            Refusal::InUse => Code::InUse,
+            Refusal::InvalidPolicy => Code::InvalidPolicy,
             Refusal::LastAdministrators => Code::LastAdministrators,
             Refusal::SeparationOfDuties => Code::SeparationOfDuties,
             Refusal::AuditUnavailable => Code::AuditUnavailable,

@@ -186,7 +186,7 @@ impl Exchange {
         let (Answer { value, record }, section) = released.into_parts();
         let view = view(value, record)?;
         let mut response = self.render(&view, section, USUAL_ANSWER)?;
-        if let Some(tag) = terms::tag(view.revision()) {
+        if let Some(tag) = view.revision().and_then(terms::tag) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         Ok(response)

@@ -109,6 +109,7 @@ pub(super) fn methods(item: &PathItem) -> impl Iterator<Item = (HttpMethod, &uto
     let all = [
         (HttpMethod::Get, &item.get),
         (HttpMethod::Post, &item.post),
+        (HttpMethod::Put, &item.put),
         (HttpMethod::Patch, &item.patch),
         (HttpMethod::Delete, &item.delete),
     ];
@@ -119,6 +120,7 @@ fn of_path(item: &PathItem) -> Vec<(Method, Arc<Operation>)> {
     let named = |(method, operation): (HttpMethod, &utoipa::openapi::path::Operation)| {
         let method = match method {
             HttpMethod::Post => Method::POST,
+            HttpMethod::Put => Method::PUT,
             HttpMethod::Patch => Method::PATCH,
             HttpMethod::Delete => Method::DELETE,
             _ => Method::GET,

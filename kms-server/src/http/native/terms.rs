@@ -7,8 +7,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use kms_client::wire::{
     binding::{BindingAnswer, BindingChanged},
     key::{KeyAnswer, KeyChanged},
+    policy::{PolicyAnswer, PolicyChanged},
     principal::{PrincipalAnswer, PrincipalChanged},
     receipt::Revision,
+    role::{RoleAnswer, RoleChanged},
     trust::{ClientCaChanged, IssuerChanged},
 };
 use serde_json::Value;
@@ -32,8 +34,8 @@ pub(super) struct Stated {
 
 /// An answer about one object, at one of its revisions.
 pub(super) trait Revised {
-    /// The object's revision.
-    fn revision(&self) -> Revision;
+    /// The object's revision; what comes with the program has none.
+    fn revision(&self) -> Option<Revision>;
 }
 
 impl Stated {
@@ -77,8 +79,8 @@ pub(super) fn tag(revision: Revision) -> Option<HeaderValue> {
 macro_rules! revised {
     ($($answer:ty: $object:ident;)+) => {$(
         impl Revised for $answer {
-            fn revision(&self) -> Revision {
-                self.$object.revision
+            fn revision(&self) -> Option<Revision> {
+                self.$object.revision.into()
             }
         }
     )+};
@@ -93,6 +95,10 @@ revised! {
     BindingChanged: binding;
     IssuerChanged: issuer;
     ClientCaChanged: client_ca;
+    PolicyAnswer: policy;
+    PolicyChanged: policy;
+    RoleAnswer: role;
+    RoleChanged: role;
 }
 
 fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kms_client::format::record::PrincipalKind;
 
 use super::{Applying, Operation};
-use crate::model::{Binding, Environment, Error, Principal, Refusal, Role, Row, Scope};
+use crate::model::{Binding, Environment, Error, GrantedRole, Principal, Refusal, Role, Row, Scope};
 
 impl Applying<'_> {
     pub(super) fn binding(&self, operation: &Operation) -> Result<Vec<Row>, Error> {
@@ -13,7 +13,7 @@ impl Applying<'_> {
             Operation::CreateBinding { binding, principal, role, scope, period, sponsor, purpose } => Binding {
                 id: *binding,
                 principal: *principal,
-                role: *role,
+                role: role.clone(),
                 scope: scope.clone(),
                 period: *period,
                 sponsor: *sponsor,
@@ -59,8 +59,13 @@ impl Applying<'_> {
         if ends_first || binding.period.until.is_some_and(|until| until <= self.now) {
             return Err(Error::invalid("the binding would end before it begins"));
         }
+        if let GrantedRole::Custom(name) = &binding.role
+            && !self.state.role_by_name(name).is_some_and(|role| role.is_active())
+        {
+            return Err(Error::NotFound("role"));
+        }
         self.check_kind(binding, principal)?;
-        self.check_duties(binding, principal)?;
+        self.check_duties(binding, principal, self.state.uses_keys(&binding.role))?;
         if binding.role.grant_needs_approval() {
             self.needs_approval(&format!("granting the role `{}`", binding.role.as_str()))?;
         }
@@ -69,7 +74,9 @@ impl Applying<'_> {
 
     fn check_kind(&self, binding: &Binding, principal: &Principal) -> Result<(), Error> {
         match principal.kind {
-            PrincipalKind::Service if binding.role == Role::Approver => Err(Error::invalid("a service never approves")),
+            PrincipalKind::Service if binding.role.built_in() == Some(Role::Approver) => {
+                Err(Error::invalid("a service never approves"))
+            }
             PrincipalKind::User | PrincipalKind::Service => Ok(()),
             PrincipalKind::Contractor => {
                 let sponsor = binding.sponsor.and_then(|sponsor| self.state.principal(sponsor));
@@ -92,14 +99,14 @@ impl Applying<'_> {
         }
     }
 
-    /// Nobody both administers and uses a key, unless it is for development.
-    fn check_duties(&self, binding: &Binding, principal: &Principal) -> Result<(), Error> {
+    /// Nobody both administers and uses a key, unless it is for development. `uses` is whether the binding's role does.
+    pub(super) fn check_duties(&self, binding: &Binding, principal: &Principal, uses: bool) -> Result<(), Error> {
         if principal.environment == Environment::Development {
             return Ok(());
         }
         let opposed = |other: &Binding| {
-            (binding.role.administers_keys() && other.role.uses_keys())
-                || (binding.role.uses_keys() && other.role.administers_keys())
+            (binding.role.administers_keys() && self.state.uses_keys(&other.role))
+                || (uses && other.role.administers_keys())
         };
         let class_of = |key| self.state.key(key).map(|key| key.data_class.clone());
         let conflict =

@@ -7,18 +7,23 @@
 mod binding;
 mod key;
 mod principal;
+mod recover;
+mod rule;
 mod trust;
 
 use aws_lc_rs::digest;
 use hsm::{Canary, ObjectId};
 use jiff::Timestamp;
-use kms_client::id::{BindingId, ChangeId, ClientCaId, CredentialId, IssuerId, KeyId, KeyVersion, PrincipalId};
+use kms_client::id::{
+    BindingId, ChangeId, ClientCaId, CredentialId, IssuerId, KeyId, KeyVersion, PolicyId, PrincipalId, RoleId,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Action, Alias, ControlState, CredentialMatch, DataClass, Environment, Error, Installation, JwksSource, Name, Owner,
-    Period, Reason, Refusal, Region, Revision, Role, Rotation, RotationCause, Row, Scope, Tags, Target, Text,
+    Action, Alias, ControlState, CredentialMatch, DataClass, Environment, Error, GrantedRole, Installation, JwksSource,
+    Name, Owner, Period, PolicyName, Reason, Refusal, Region, Revision, RoleName, Rotation, RotationCause, Row, Scope,
+    Tags, Target, Text,
 };
 
 /// A control change.
@@ -46,6 +51,11 @@ pub enum Operation {
     AcceptDatabase {
         remembered: Revision,
         reason: Reason,
+    },
+    /// Makes or reinstates an administrator; only the host may.
+    RecoverAdmin {
+        principal: PrincipalId,
+        steps: Vec<Operation>,
     },
 
     CreateKey {
@@ -138,7 +148,7 @@ pub enum Operation {
     CreateBinding {
         binding: BindingId,
         principal: PrincipalId,
-        role: Role,
+        role: GrantedRole,
         scope: Scope,
         period: Period,
         sponsor: Option<PrincipalId>,
@@ -165,6 +175,30 @@ pub enum Operation {
     },
     RemoveClientCa {
         client_ca: ClientCaId,
+    },
+
+    PutPolicy {
+        policy: PolicyId,
+        name: PolicyName,
+        description: Text,
+        text: String,
+    },
+    RemovePolicy {
+        policy: PolicyId,
+    },
+    CreateRole {
+        role: RoleId,
+        name: RoleName,
+        description: Text,
+        actions: Vec<Action>,
+    },
+    UpdateRole {
+        role: RoleId,
+        description: Option<Text>,
+        actions: Option<Vec<Action>>,
+    },
+    RemoveRole {
+        role: RoleId,
     },
 }
 
@@ -243,6 +277,7 @@ impl Operation {
         match self {
             Self::Initialise { installation, solo, rows } => applying.initialise(*installation, *solo, rows),
             Self::AcceptDatabase { .. } => applying.accept(),
+            Self::RecoverAdmin { principal, steps } => applying.recover_admin(*principal, steps),
             Self::CreateKey { .. }
             | Self::UpdateKey { .. }
             | Self::RotateKey { .. }
@@ -264,6 +299,8 @@ impl Operation {
             | Self::RemoveIssuer { .. }
             | Self::AddClientCa { .. }
             | Self::RemoveClientCa { .. } => applying.trust(self),
+            Self::PutPolicy { .. } | Self::RemovePolicy { .. } => applying.policy(self),
+            Self::CreateRole { .. } | Self::UpdateRole { .. } | Self::RemoveRole { .. } => applying.role(self),
         }
     }
 
@@ -273,6 +310,7 @@ impl Operation {
         match self {
             Self::Initialise { .. } => Action::Initialise,
             Self::AcceptDatabase { .. } => Action::AcceptDatabase,
+            Self::RecoverAdmin { .. } => Action::RecoverAdmin,
             Self::CreateKey { .. } => Action::CreateKey,
             Self::UpdateKey { .. } => Action::UpdateKey,
             Self::RotateKey { .. } => Action::RotateKey,
@@ -295,6 +333,11 @@ impl Operation {
             Self::RemoveIssuer { .. } => Action::RemoveIssuer,
             Self::AddClientCa { .. } => Action::AddClientCa,
             Self::RemoveClientCa { .. } => Action::RemoveClientCa,
+            Self::PutPolicy { .. } => Action::PutPolicy,
+            Self::RemovePolicy { .. } => Action::RemovePolicy,
+            Self::CreateRole { .. } => Action::CreateRole,
+            Self::UpdateRole { .. } => Action::UpdateRole,
+            Self::RemoveRole { .. } => Action::RemoveRole,
         }
     }
 
@@ -306,8 +349,11 @@ impl Operation {
             | Self::AcceptDatabase { .. }
             | Self::CreatePrincipal { .. }
             | Self::CreateBinding { .. }
+            | Self::RecoverAdmin { .. }
             | Self::AddIssuer { .. }
-            | Self::AddClientCa { .. } => Target::Installation,
+            | Self::AddClientCa { .. }
+            | Self::PutPolicy { .. }
+            | Self::CreateRole { .. } => Target::Installation,
             Self::CreateKey { data_class, region, environment, .. } => {
                 Target::NewKey { data_class: data_class.clone(), region: region.clone(), environment: *environment }
             }
@@ -328,6 +374,8 @@ impl Operation {
             Self::EndBinding { binding, .. } => Target::Binding(*binding),
             Self::RemoveIssuer { issuer } => Target::Issuer(*issuer),
             Self::RemoveClientCa { client_ca } => Target::ClientCa(*client_ca),
+            Self::RemovePolicy { policy } => Target::Policy(*policy),
+            Self::UpdateRole { role, .. } | Self::RemoveRole { role } => Target::Role(*role),
         }
     }
 
@@ -359,11 +407,18 @@ impl Applying<'_> {
             return Err(Error::conflict(Refusal::AlreadyExists, "the installation exists already"));
         }
         let installation = Installation { id, solo, created_at: self.now, accepted_at: None, revision: self.revision };
-        let mut rows = vec![Row::Installation(installation.into())];
+        self.apply_all(vec![Row::Installation(installation.into())], operations)
+    }
+
+    /// One operation after the other, each on what those before it made. The host's administrator is the second person of
+    /// whatever needs one here.
+    fn apply_all(&self, mut rows: Vec<Row>, operations: &[Operation]) -> Result<Vec<Row>, Error> {
         let mut state = self.state.clone();
+        for row in &rows {
+            state.put(row.clone());
+        }
         for operation in operations {
-            // The host's administrator is the second person of whatever needs one here.
-            let step = Applying { state: &state, alone: true, ..*self };
+            let step = Applying { state: &state, expected: None, alone: true, ..*self };
             let made = operation.apply(&step)?;
             for row in &made {
                 state.put(row.clone());

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kms_client::id::{BindingId, KeyId, PrincipalId};
+use kms_client::{
+    format::record::PrincipalKind,
+    id::{BindingId, KeyId, PrincipalId},
+};
 use serde::Deserialize;
 
 use super::{
@@ -24,6 +27,13 @@ struct Case {
     /// Of another account of the same person.
     #[serde(default)]
     other_account: Vec<String>,
+    /// What one custom role of the principal gives.
+    #[serde(default)]
+    custom: Vec<String>,
+    /// A data class; everything unless given.
+    custom_scope: Option<String>,
+    #[serde(default = "user")]
+    kind: PrincipalKind,
     #[serde(default)]
     key: KeyCase,
     actions: Vec<String>,
@@ -79,6 +89,12 @@ impl Case {
                 world.bind(account, role.parse().unwrap(), scope);
             }
         }
+        world.change_principal(principal, |row| row.kind = self.kind);
+        let actions: Vec<_> = self.custom.iter().map(|code| Action::from_code(code).unwrap()).collect();
+        if !actions.is_empty() {
+            let class = self.custom_scope.as_ref().map(|class| Scope::DataClass(class.parse().unwrap()));
+            world.bind_custom(principal, "mine", &actions, class.unwrap_or(Scope::All));
+        }
         let targets = Targets {
             key: if self.key.exists { key } else { KeyId::from_bytes(NOBODY) },
             new_key: Target::NewKey {
@@ -133,11 +149,16 @@ impl Targets {
             | Action::ScheduleKeyDeletion
             | Action::CancelKeyDeletion
             | Action::DestroyKey
-            | Action::DescribeKeyUsage => Target::Key(self.key),
+            | Action::DescribeKeyUsage
+            | Action::ListAccess => Target::Key(self.key),
             action if action.is_data() && action != Action::Random => Target::Key(self.key),
             _ => Target::Installation,
         }
     }
+}
+
+fn user() -> PrincipalKind {
+    PrincipalKind::User
 }
 
 fn production() -> Environment {
@@ -160,6 +181,9 @@ fn cases() -> Vec<Case> {
                 principal: Environment::Production,
                 roles: vec![format!("{role}@all")],
                 other_account: Vec::new(),
+                custom: Vec::new(),
+                custom_scope: None,
+                kind: PrincipalKind::User,
                 key: KeyCase::default(),
                 actions: actions.iter().map(|action| action.code().to_owned()).collect(),
                 expect: expect.to_owned(),
@@ -229,11 +253,14 @@ fn every_action_has_the_guards_of_its_kind() {
     for action in Action::ALL {
         let key = matches!(action, Action::CreateKey) || (action.is_control() && action.code().contains("key"));
         let needed: &[&str] = match action {
-            Action::Random | Action::ListKeys | Action::ListRoles | Action::WhoAmI => &[],
-            Action::Initialise | Action::AcceptDatabase => &["guard.host"],
             Action::DestroyKey => &["guard.server"],
-            Action::DescribeKey | Action::DescribeKeyUsage => &["guard.environment.administer"],
-            action if action.is_data() => &["guard.separation_of_duties.use", "guard.environment.use", "guard.region"],
+            Action::Random => &["guard.contractor"],
+            Action::ListKeys | Action::ListRoles | Action::DescribeRole | Action::WhoAmI | Action::Explain => &[],
+            action if action.is_hosts() => &["guard.host"],
+            Action::DescribeKey | Action::DescribeKeyUsage | Action::ListAccess => &["guard.environment.administer"],
+            action if action.is_data() => {
+                &["guard.separation_of_duties.use", "guard.environment.use", "guard.region", "guard.contractor"]
+            }
             _ if key => &["guard.separation_of_duties.administer", "guard.environment.administer"],
             _ => &["guard.environment.installation"],
         };

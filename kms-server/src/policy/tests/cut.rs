@@ -208,7 +208,7 @@ fn policies_see_the_encryption_context_and_where_a_request_comes_from() {
         forbid (principal, action == Action::"unwrap", resource) unless {
             context.encryption_context.hasTag("data_group") &&
             context.encryption_context.getTag("data_group") == "prescription" &&
-            context has source && context.source == "192.0.2.1" && context.surface == "native"
+            context has source && context.source == ip("192.0.2.1") && context.surface == "native"
         };"#;
     let snapshot = case.world.snapshot(&Arc::new(Bundle::with(text, node_region()).unwrap()));
     for (pairs, allowed) in [
@@ -257,7 +257,7 @@ fn lists_show_what_may_be_described() {
     let tester = case.world.principal(Environment::Test, "tom");
     case.world.bind(tester, Role::Auditor, Scope::DataClass("imaging".parse().unwrap()));
     let snapshot = case.world.snapshot(&built_in());
-    let sees = |principal, key| may_describe(&snapshot, NOW, &caller(principal), snapshot.state.key(key).unwrap());
+    let sees = |principal, key| may_describe(&snapshot, NOW, &caller(principal), &request(), key);
     assert!(sees(tester, test_key));
     assert!(!sees(tester, case.key), "another environment");
     assert!(!sees(tester, billing), "another class");

@@ -1,7 +1,9 @@
 //! Decisions as cases in JSON beside this file, and what must hold for all of them.
 
 mod cases;
+mod custom;
 mod cut;
+mod random;
 mod speed;
 mod world;
 

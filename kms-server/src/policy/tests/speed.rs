@@ -7,7 +7,7 @@ use kms_client::{format::context::EncryptionContext, id::PrincipalId};
 use super::{
     super::{Policies, authorise, may_describe},
     built_in,
-    world::{NOW, World, caller, intent},
+    world::{NOW, World, caller, intent, request},
 };
 use crate::{
     authn::Intent,
@@ -49,7 +49,11 @@ fn decision_time() {
         time("rotate, denied", &snapshot, &[intent(everybody[0], Action::RotateKey, Target::Key(ids[0]))]);
         let before = SystemClock.boot();
         let caller = caller(auditor);
-        let seen = snapshot.state.keys_after(None).filter(|key| may_describe(&snapshot, NOW, &caller, key)).count();
+        let seen = snapshot
+            .state
+            .keys_after(None)
+            .filter(|key| may_describe(&snapshot, NOW, &caller, &request(), key.id))
+            .count();
         println!("  list of {seen} keys: {:?} each", since(before) / u32::try_from(seen).unwrap());
     }
 }

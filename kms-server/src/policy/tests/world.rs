@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kms_client::{
     format::record::{PrincipalKind, Surface},
-    id::{BindingId, ClientCaId, CredentialId, IssuerId, KeyId, KeyVersion, PrincipalId, RequestId},
+    id::{BindingId, ClientCaId, CredentialId, IssuerId, KeyId, KeyVersion, PrincipalId, RequestId, RoleId},
 };
 
 use super::super::{Denial, Permit, Policies, authorise, bundle::Bundle};
@@ -13,9 +13,9 @@ use crate::{
     authn::{Caller, Intent, Proof, Request},
     cluster::Snapshot,
     model::{
-        Action, Algorithm, Binding, ClientCa, ControlState, Credential, CredentialMatch, Environment, Issuer,
-        JwksSource, Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision, Role, Rotation, Row,
-        Scope, Tags, Target, Text, TrustState,
+        Action, Algorithm, Binding, ClientCa, ControlState, Credential, CredentialMatch, CustomRole, Environment,
+        GrantedRole, Issuer, JwksSource, Key, KeyState, Origin, Period, Principal, PrincipalState, Purpose, Revision,
+        Role, Rotation, Row, RuleState, Scope, Tags, Target, Text, TrustState,
     },
 };
 
@@ -93,12 +93,33 @@ impl World {
         self.state.put(Row::Principal(Arc::new(principal)));
     }
 
+    pub(super) fn bind_custom(&mut self, principal: PrincipalId, name: &str, actions: &[Action], scope: Scope) {
+        let id = RoleId::from_bytes(self.id());
+        self.state.put(Row::Role(Arc::new(CustomRole {
+            id,
+            name: name.parse().unwrap(),
+            description: Text::default(),
+            actions: actions.to_vec(),
+            state: RuleState::Active,
+            created_at: NOW,
+            revision: Revision(1),
+        })));
+        let binding = self.bind(principal, Role::Auditor, scope);
+        self.change_binding(binding, |binding| binding.role = GrantedRole::Custom(name.parse().unwrap()));
+    }
+
+    pub(super) fn change_key(&mut self, id: KeyId, change: impl FnOnce(&mut Key)) {
+        let mut key = Key::clone(self.state.key(id).unwrap());
+        change(&mut key);
+        self.state.put(Row::Key(Arc::new(key)));
+    }
+
     pub(super) fn bind(&mut self, principal: PrincipalId, role: Role, scope: Scope) -> BindingId {
         let id = BindingId::from_bytes(self.id());
         self.state.put(Row::Binding(Arc::new(Binding {
             id,
             principal,
-            role,
+            role: role.into(),
             scope,
             period: Period::default(),
             sponsor: None,
