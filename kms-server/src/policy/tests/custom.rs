@@ -38,8 +38,9 @@ struct Case {
     key: KeyCase,
     #[serde(default)]
     context: BTreeMap<String, String>,
+    /// An address; `none` for somebody who has none.
     #[serde(default = "somewhere")]
-    source: Option<IpAddr>,
+    source: String,
     #[serde(default)]
     amr: Vec<String>,
     acr: Option<String>,
@@ -75,8 +76,8 @@ fn user() -> PrincipalKind {
     PrincipalKind::User
 }
 
-fn somewhere() -> Option<IpAddr> {
-    Some([192, 0, 2, 1].into())
+fn somewhere() -> String {
+    "192.0.2.1".to_owned()
 }
 
 /// The examples of the guide, by their names.
@@ -142,7 +143,7 @@ impl Case {
             Caller::for_test(principal, CREDENTIAL, Proof::Token { issuer: ISSUER, expires_at: Timestamp::MAX });
         let mut caller = Arc::into_inner(caller).unwrap();
         caller.assurance = Assurance { amr: self.amr.clone(), acr: self.acr.clone() };
-        let request = Arc::new(Request { source: self.source, ..Request::clone(&request()) });
+        let request = Arc::new(Request { source: self.source.parse::<IpAddr>().ok(), ..Request::clone(&request()) });
         let target = match action {
             action if action.uses_key() => Target::Key(key),
             Action::RotateKey
