@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     super::{Denial, Permit, Policies, authorise},
-    node_region,
+    built_in,
     world::{CREDENTIAL, ISSUER, NOW, World, request},
 };
 use crate::{
@@ -134,7 +134,7 @@ impl Case {
             world.bind(principal, role.parse().unwrap(), scope);
         }
         let text = self.text(principal, key);
-        let derived = Policies::built_in(node_region()).unwrap();
+        let derived = Policies::of(built_in());
         derived.read(&"case".parse().unwrap(), &text, &world.state).unwrap_or_else(|faults| panic!("{faults:?}"));
         put(&mut world, "case", &text);
         let derived = derived.derive(&world.state).unwrap();
@@ -192,7 +192,7 @@ fn every_example_of_the_guide_is_tried_both_ways() {
 #[test]
 fn what_a_policy_may_not_say_is_refused_with_its_place() {
     let world = World::new();
-    let policies = Policies::built_in(node_region()).unwrap();
+    let policies = Policies::of(built_in());
     for (text, expected) in [
         ("", "line 1, column 1: there is no statement"),
         ("// nothing\n", "there is no statement"),
@@ -268,7 +268,7 @@ fn what_a_policy_may_not_say_is_refused_with_its_place() {
 fn a_policy_that_cannot_be_put_in_force_leaves_the_older_ones() {
     let mut world = World::new();
     put(&mut world, "good", "forbid (principal, action == Action::\"wrap\", resource);");
-    let policies = Policies::built_in(node_region()).unwrap().derive(&world.state).unwrap();
+    let policies = Policies::of(built_in()).derive(&world.state).unwrap();
     put(&mut world, "bad", "forbid (principal, action == Action::\"warp\", resource);");
     let error = policies.derive(&world.state).unwrap_err().to_string();
     assert!(error.contains("`bad`"), "{error}");
@@ -279,7 +279,7 @@ fn statements_are_limited_in_number() {
     let mut world = World::new();
     let one = "forbid (principal, action == Action::\"wrap\", resource) when { context.hour > 30 };\n";
     put(&mut world, "many", &one.repeat(500));
-    let policies = Policies::built_in(node_region()).unwrap();
+    let policies = Policies::of(built_in());
     policies.derive(&world.state).unwrap();
     put(&mut world, "more", &one.repeat(501));
     let error = policies.derive(&world.state).unwrap_err().to_string();

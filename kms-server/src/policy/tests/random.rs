@@ -197,7 +197,7 @@ fn shown(decision: Result<Permit, Denial>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn small_sets_decide_as_all_policies_at_once(question in questions()) {
