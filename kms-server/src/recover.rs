@@ -88,7 +88,9 @@ impl Recovery {
     pub fn check(&self, state: &ControlState, rows: &[Row], revision: Revision, now: Timestamp) -> Result<(), Error> {
         let RecoveryProof::Certificate(file) = &self.proof else { return Ok(()) };
         let mut after = state.clone();
-        rows.iter().for_each(|row| after.put(row.clone()));
+        for row in rows {
+            after.put(row.clone());
+        }
         let moment = Moment { state: &after, revision, now };
         certificates(file)?.caller(moment).map(drop).map_err(|refused| {
             Error::invalid(format!(

@@ -177,11 +177,15 @@ async fn what_is_not_there_and_what_may_not_be_seen_answer_alike() {
         let (method, path) = row.call.split_once(' ').unwrap();
         let unknown = "01930000-0000-7000-8000-000000000000";
         let mut path = path.replace("{version}", "1").replace("{record}", &format!("{unknown}-1"));
-        for name in ["key", "principal", "credential", "binding", "issuer", "client_ca", "change"] {
+        for name in ["key", "principal", "credential", "binding", "issuer", "client_ca", "change", "policy", "role"] {
             path = path.replace(&format!("{{{name}}}"), unknown);
         }
         let body = row.body.replace("{fingerprint}", &"0".repeat(64));
-        let absent = if body.is_empty() { Ask::new(method, &path) } else { Ask::new(method, &path).json(body) };
+        let absent = match body.as_str() {
+            "" => Ask::new(method, &path),
+            query if query.starts_with('?') => Ask::new(method, &format!("{path}{query}")),
+            body => Ask::new(method, &path).json(body),
+        };
         let (there, absent) = (world.ask("stranger", &there).await, world.ask("stranger", &absent).await);
         let said = |reply: &Reply| {
             let mut problem = reply.json();

@@ -200,6 +200,47 @@ async fn a_folder_is_encrypted_rewrapped_and_decrypted() {
     kms.stop().await;
 }
 
+/// What the policy author's guide types.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_write_policies_with_kms() {
+    let kms = TestKms::start(Backend::Sqlite).await;
+    kms.usable_key("records", "clinical").await;
+    let (ada, audrey) = (Shell::of(&kms, "ada"), Shell::of(&kms, "audrey"));
+    let guide = include_str!("../../deploy/POLICIES.md");
+    let (_, pharmacy) = guide.split_once("```cedar pharmacy\n").unwrap();
+    let file = kms.folder().join("pharmacy.cedar");
+    fs::write(&file, pharmacy.split_once("```").unwrap().0).unwrap();
+    let file = file.to_str().unwrap();
+    let bad = kms.folder().join("bad.cedar");
+    fs::write(&bad, "permit (principal, action, resource);").unwrap();
+    let bad = bad.to_str().unwrap();
+
+    assert!(ada.text(&["policy", "validate", file]).await.contains("encryption_context"));
+    let wrong = ada.run(&["policy", "validate", bad]).await;
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    assert!(wrong.out.contains("1:1") && wrong.err.contains("cannot be put in force"), "{wrong:?}");
+    let seen = audrey.json(&["policy", "preview", "pharmacy", file, "--days", "30"]).await;
+    assert_eq!(seen["effects_truncated"], false);
+    assert!(ada.text(&["policy", "put", "pharmacy", file]).await.contains("In force since revision"));
+    assert!(ada.fails(1, &["policy", "put", "bad", bad]).await.contains("line 1, column 1"));
+    assert!(audrey.text(&["policy", "list"]).await.contains("pharmacy"));
+    assert!(audrey.text(&["policy", "show", "pharmacy", "--version", "1"]).await.contains("forbid"));
+    let line = ["explain", "unwrap", "--principal", "storage", "--key", "alias/records"];
+    assert_eq!(audrey.json(&line).await["decision"], "allowed");
+    assert!(audrey.text(&["key", "who-can", "alias/records", "unwrap"]).await.contains("storage"));
+    assert!(ada.text(&["policy", "preview", "pharmacy", "--remove"]).await.contains("undetermined"));
+    assert_eq!(ada.json(&["policy", "remove", "pharmacy"]).await["policy"]["in_force"], false);
+
+    let made = ["role", "create", "archivist", "--action", "unwrap", "--action", "rewrap", "--action", "describe_key"];
+    ada.text(&made).await;
+    ada.text(&["binding", "create", "stranger", "archivist", "--class", "imaging"]).await;
+    ada.text(&["role", "update", "archivist", "--action", "unwrap"]).await;
+    assert_eq!(ada.json(&["role", "show", "archivist"]).await["role"]["actions"], serde_json::json!(["unwrap"]));
+    assert!(ada.text(&["role", "list"]).await.contains("archivist"));
+    assert!(ada.fails(1, &["role", "remove", "archivist"]).await.contains("kms binding list"));
+    kms.stop().await;
+}
+
 /// The arguments of an `init` with one administrator by certificate and one by token.
 fn founding(unmade: &StoppedKms) -> Vec<String> {
     let folder = unmade.folder();

@@ -202,7 +202,7 @@ async fn custom_roles_count_at_once() {
     let reply = world.ask("stranger", &generate).await;
     assert_eq!(reply.status, 200);
     assert_eq!(world.records(&reply.request()).await[0]["policies"], json!(["role.archivist"]));
-    let described = world.done("stranger", &Ask::new("GET", "/v1/roles/archivist")).await;
+    let described = world.done("storage", &Ask::new("GET", "/v1/roles/archivist")).await;
     assert_eq!(
         (&described["role"]["built_in"], &described["role"]["description"]),
         (&json!(false), &json!("the archive's"))
@@ -221,7 +221,7 @@ async fn custom_roles_count_at_once() {
     world.done("ada", &post(&end, json!({ "reason": "test" }))).await;
     world.done("ada", &remove).await;
     assert_eq!(code(&world.ask("ada", &post("/v1/roles", role)).await), refused(409, "already_exists"));
-    assert_eq!(code(&world.ask("ada", &post("/v1/bindings", bind)).await), refused(404, "not_found"));
+    assert_eq!(code(&world.ask("ada", &post("/v1/bindings", bind)).await), refused(400, "invalid_request"));
 
     for (name, actions, expected) in [
         ("wrapper", json!(["wrap"]), refused(409, "already_exists")),

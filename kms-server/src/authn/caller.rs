@@ -37,7 +37,7 @@ pub struct Caller {
 pub struct Assurance {
     /// The methods: `amr`, RFC 8176.
     pub amr: Vec<String>,
-    /// The class: `acr`, OpenID Connect Core section 2.
+    /// The class: `acr`, as `OpenID Connect Core` section 2 has it.
     pub acr: Option<String>,
 }
 

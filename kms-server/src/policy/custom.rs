@@ -85,7 +85,7 @@ impl Compiled {
                 continue;
             }
             let policy = policy.new_id(PolicyId::new(id));
-            match Cut::new(&policy).and_then(|cut| cut.with_grantee(grantee(&policy)).widened()) {
+            match Cut::new(&policy).map(|cut| cut.with_grantee(grantee(&policy)).widened()) {
                 Ok(cut) => {
                     principals.extend(cut.named("Principal").into_iter().map(|id| (id, *index)));
                     keys.extend(cut.named("Key").into_iter().map(|id| (id, *index)));
@@ -234,10 +234,8 @@ fn located(text: &str, error: &(impl Diagnostic + ?Sized), otherwise: usize) -> 
         message = format!("{message}; {help}");
     }
     // Cedar names statements by their place, which the line and column say already.
-    if let Some((_, rest)) = message.split_once("`, ").filter(|(start, _)| start.starts_with("for policy `policy")) {
-        message = rest.to_owned();
-    }
-    fault(text, offset, message)
+    let named = message.split_once("`, ").filter(|(start, _)| start.starts_with("for policy `policy"));
+    fault(text, offset, named.map_or(message.as_str(), |(_, rest)| rest))
 }
 
 fn fault(text: &str, offset: usize, message: impl Into<String>) -> Fault {

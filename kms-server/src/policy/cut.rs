@@ -44,12 +44,12 @@ impl Cut {
     }
 
     /// What is said against unwrapping is said against taking a data key out, which would be the detour.
-    pub(super) fn widened(mut self) -> Result<Self, Error> {
+    pub(super) fn widened(mut self) -> Self {
         if self.policy.effect() == Effect::Forbid && self.applies(Action::Unwrap) && !self.applies(Action::TransferFrom)
         {
             self.actions.push(Action::TransferFrom);
         }
-        Ok(self)
+        self
     }
 
     pub(super) fn applies(&self, action: Action) -> bool {

@@ -171,7 +171,9 @@ pub(super) fn checked(snapshot: &Snapshot<Policies>, change: &Change, rows: Vec<
     }
     if rows.iter().any(|row| matches!(row, Row::Policy(_))) {
         let mut after = snapshot.state.clone();
-        rows.iter().for_each(|row| after.put(row.clone()));
+        for row in &rows {
+            after.put(row.clone());
+        }
         snapshot.derived.derive(&after)?;
     }
     Ok(rows)

@@ -179,7 +179,9 @@ impl Sides {
         no_context: ContextDigest,
     ) -> Result<Self, Error> {
         let mut state = snapshot.state.clone();
-        rows.iter().for_each(|row| state.put(row.clone()));
+        for row in &rows {
+            state.put(row.clone());
+        }
         // Prepared anew on both sides: a preview leaves nothing behind in what serves.
         let before = Side { policies: snapshot.derived.derive(&snapshot.state)?, state: snapshot.state.clone() };
         let after = Side { policies: snapshot.derived.derive(&state)?, state };

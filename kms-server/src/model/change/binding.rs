@@ -62,7 +62,7 @@ impl Applying<'_> {
         if let GrantedRole::Custom(name) = &binding.role
             && !self.state.role_by_name(name).is_some_and(|role| role.is_active())
         {
-            return Err(Error::NotFound("role"));
+            return Err(Error::invalid(format!("there is no role `{name}`; `/v1/roles` lists those there are")));
         }
         self.check_kind(binding, principal)?;
         self.check_duties(binding, principal, self.state.uses_keys(&binding.role))?;

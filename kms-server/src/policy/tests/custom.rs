@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     super::{Denial, Permit, Policies, authorise},
-    node_region,
+    built_in,
     world::{CREDENTIAL, ISSUER, NOW, World, request},
 };
 use crate::{
@@ -38,8 +38,9 @@ struct Case {
     key: KeyCase,
     #[serde(default)]
     context: BTreeMap<String, String>,
+    /// An address; `none` for somebody who has none.
     #[serde(default = "somewhere")]
-    source: Option<IpAddr>,
+    source: String,
     #[serde(default)]
     amr: Vec<String>,
     acr: Option<String>,
@@ -75,8 +76,8 @@ fn user() -> PrincipalKind {
     PrincipalKind::User
 }
 
-fn somewhere() -> Option<IpAddr> {
-    Some([192, 0, 2, 1].into())
+fn somewhere() -> String {
+    "192.0.2.1".to_owned()
 }
 
 /// The examples of the guide, by their names.
@@ -133,7 +134,7 @@ impl Case {
             world.bind(principal, role.parse().unwrap(), scope);
         }
         let text = self.text(principal, key);
-        let derived = Policies::built_in(node_region()).unwrap();
+        let derived = Policies::of(built_in());
         derived.read(&"case".parse().unwrap(), &text, &world.state).unwrap_or_else(|faults| panic!("{faults:?}"));
         put(&mut world, "case", &text);
         let derived = derived.derive(&world.state).unwrap();
@@ -142,7 +143,7 @@ impl Case {
             Caller::for_test(principal, CREDENTIAL, Proof::Token { issuer: ISSUER, expires_at: Timestamp::MAX });
         let mut caller = Arc::into_inner(caller).unwrap();
         caller.assurance = Assurance { amr: self.amr.clone(), acr: self.acr.clone() };
-        let request = Arc::new(Request { source: self.source, ..Request::clone(&request()) });
+        let request = Arc::new(Request { source: self.source.parse::<IpAddr>().ok(), ..Request::clone(&request()) });
         let target = match action {
             action if action.uses_key() => Target::Key(key),
             Action::RotateKey
@@ -191,7 +192,7 @@ fn every_example_of_the_guide_is_tried_both_ways() {
 #[test]
 fn what_a_policy_may_not_say_is_refused_with_its_place() {
     let world = World::new();
-    let policies = Policies::built_in(node_region()).unwrap();
+    let policies = Policies::of(built_in());
     for (text, expected) in [
         ("", "line 1, column 1: there is no statement"),
         ("// nothing\n", "there is no statement"),
@@ -267,7 +268,7 @@ fn what_a_policy_may_not_say_is_refused_with_its_place() {
 fn a_policy_that_cannot_be_put_in_force_leaves_the_older_ones() {
     let mut world = World::new();
     put(&mut world, "good", "forbid (principal, action == Action::\"wrap\", resource);");
-    let policies = Policies::built_in(node_region()).unwrap().derive(&world.state).unwrap();
+    let policies = Policies::of(built_in()).derive(&world.state).unwrap();
     put(&mut world, "bad", "forbid (principal, action == Action::\"warp\", resource);");
     let error = policies.derive(&world.state).unwrap_err().to_string();
     assert!(error.contains("`bad`"), "{error}");
@@ -278,7 +279,7 @@ fn statements_are_limited_in_number() {
     let mut world = World::new();
     let one = "forbid (principal, action == Action::\"wrap\", resource) when { context.hour > 30 };\n";
     put(&mut world, "many", &one.repeat(500));
-    let policies = Policies::built_in(node_region()).unwrap();
+    let policies = Policies::of(built_in());
     policies.derive(&world.state).unwrap();
     put(&mut world, "more", &one.repeat(501));
     let error = policies.derive(&world.state).unwrap_err().to_string();

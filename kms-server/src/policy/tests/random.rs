@@ -59,13 +59,11 @@ struct Question {
     custom_role: Option<Vec<usize>>,
     kind: usize,
     team: Option<bool>,
-    imaging: bool,
-    held: bool,
-    inside: bool,
     amr: Vec<usize>,
-    gold: bool,
-    context: bool,
     hours: i64,
+    /// Which of these hold: the key is of class `imaging`, the key is tagged, the caller is inside, its `acr` is gold, and
+    /// there is a context.
+    holds: [bool; 5],
 }
 
 fn questions() -> impl Strategy<Value = Question> {
@@ -84,13 +82,9 @@ fn questions() -> impl Strategy<Value = Question> {
         custom_role,
         kind: who.0,
         team: who.1,
-        imaging: who.2,
-        held: who.3,
-        inside: how.0,
         amr: how.1,
-        gold: how.2,
-        context: how.3,
         hours: how.4,
+        holds: [who.2, who.3, how.0, how.2, how.3],
     })
 }
 
@@ -102,7 +96,7 @@ impl Question {
             let effect = if *permits { "permit" } else { "forbid" };
             let mut statement = format!("{effect} ({}, {}, resource)", PRINCIPALS[*principal], ACTIONS[*actions]);
             for condition in conditions {
-                statement += &format!(" when {{ {} }}", CONDITIONS[*condition]);
+                statement.extend([" when { ", CONDITIONS[*condition], " }"]);
             }
             statement.push_str(";\n");
             let read = built_in().read(&"random".parse().unwrap(), &statement);
@@ -120,8 +114,8 @@ impl Question {
             row.kind = [PrincipalKind::User, PrincipalKind::Service, PrincipalKind::Contractor][self.kind];
             row.team = self.team.map(|a| if a { "a" } else { "b" }.parse().unwrap());
         });
-        let key = world.key(Environment::Production, if self.imaging { "imaging" } else { "billing" }, "eu");
-        if self.held {
+        let key = world.key(Environment::Production, if self.holds[0] { "imaging" } else { "billing" }, "eu");
+        if self.holds[1] {
             world.change_key(key, |row| row.tags = BTreeMap::from([("hold".into(), "yes".into())]).try_into().unwrap());
         }
         for (role, scope) in &self.roles {
@@ -144,8 +138,8 @@ impl Question {
         let proof = Proof::Token { issuer: ISSUER, expires_at: Timestamp::MAX };
         let mut caller = Arc::into_inner(Caller::for_test(ada, CREDENTIAL, proof)).unwrap();
         let amr = self.amr.iter().map(|method| ["mfa", "hwk"][*method].to_owned()).collect();
-        caller.assurance = Assurance { amr, acr: self.gold.then(|| "gold".to_owned()) };
-        let source = if self.inside { [10, 1, 2, 3] } else { [192, 0, 2, 1] };
+        caller.assurance = Assurance { amr, acr: self.holds[3].then(|| "gold".to_owned()) };
+        let source = if self.holds[2] { [10, 1, 2, 3] } else { [192, 0, 2, 1] };
         let request = Arc::new(Request { source: Some(source.into()), ..Request::clone(&request()) });
         let target = match action {
             Action::CreateKey => Target::NewKey {
@@ -157,7 +151,7 @@ impl Question {
             action if action.uses_key() || (action.is_control() && action.code().contains("key")) => Target::Key(key),
             _ => Target::Installation,
         };
-        let pairs: &[(&str, &str)] = if self.context { &[("a", "1")] } else { &[] };
+        let pairs: &[(&str, &str)] = if self.holds[4] { &[("a", "1")] } else { &[] };
         let context = Some(Arc::new(EncryptionContext::from_pairs(pairs.iter().copied()).unwrap()));
         let intent = Intent { context, ..Arc::new(caller).intends(&request, action, target) };
         authorise(&snapshot, NOW + SignedDuration::from_hours(self.hours), &intent)
@@ -203,7 +197,7 @@ fn shown(decision: Result<Permit, Denial>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn small_sets_decide_as_all_policies_at_once(question in questions()) {
