@@ -235,6 +235,7 @@ impl Server {
         });
         service.look_at_disk();
         service.take_back_unmade().await?;
+        service.settle_operations().await?;
         authenticator.start(&core);
         jobs::start(&core, &service);
 

@@ -163,7 +163,7 @@ async fn twenty_at_once_make_one(backend: Backend) {
     assert_eq!(ids.len(), 1, "{busy} were told to wait");
     assert_eq!(kms.client("ada").list_keys(&KeyQuery::default()).await.unwrap().keys.len(), before + 1);
     // A client that repeats by itself gets the one answer, however many it is.
-    let patient = kms.builder().retries(20).token(&kms.token("ada")).build().unwrap().idempotency_key("b");
+    let patient = kms.builder().retries(20).token(kms.token("ada")).build().unwrap().idempotency_key("b");
     let request = from(json!({ "data_class": "clinical" }));
     let all = join_all((0..20).map(|_| patient.create_key(&request))).await;
     let ids: BTreeSet<_> = all.into_iter().map(|created| created.unwrap().key.id).collect();

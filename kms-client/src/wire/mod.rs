@@ -14,6 +14,7 @@ pub mod context;
 pub mod data_key;
 pub mod key;
 pub mod name;
+pub mod operation;
 pub mod principal;
 pub mod problem;
 pub mod receipt;
@@ -67,6 +68,7 @@ mod tests {
             key::KeyList,
             key::UpdateKey,
             key::WithReason,
+            operation::OperationAnswer,
             principal::CreatePrincipal,
             principal::PrincipalChanged,
             principal::Proof,

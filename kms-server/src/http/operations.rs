@@ -15,6 +15,7 @@ struct Operations {
 
 /// Whether each part that answers need is there.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a light of its own")]
 struct Readiness {
     ready: bool,
     /// The newest control state is known.

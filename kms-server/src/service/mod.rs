@@ -8,6 +8,7 @@ mod keys;
 mod line;
 mod lists;
 mod once;
+mod operations;
 mod random;
 mod reserve;
 mod rewrap;
@@ -33,6 +34,7 @@ pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
 pub use once::{Once, OnceName, Terms};
+pub use operations::{Made, Operation};
 pub use reserve::Reserve;
 pub use rewrap::{RewrapItem, Rewrapped};
 pub use transfer::{TransferItem, Transferred};
@@ -40,7 +42,7 @@ pub use unwrap::{UnwrapItem, Unwrapped};
 pub use whoami::Standing;
 pub use wrap::{WrapItem, Wrapped};
 
-pub use crate::store::{AuditCursor, ControlChange};
+pub use crate::store::{AuditCursor, ControlChange, OperationState};
 
 use self::{once::UnderWay, usable_key::Material};
 use crate::{

@@ -11,5 +11,5 @@ use nix::sys::statvfs::statvfs;
 /// That of the file system.
 pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     let found = statvfs(folder)?;
-    Ok(u64::from(found.blocks_available()).saturating_mul(found.fragment_size()))
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
 }

@@ -18,6 +18,7 @@ mod hsm_objects;
 mod hsm_roots;
 mod idempotency_keys;
 mod lock;
+mod operations;
 mod postgres;
 mod sqlite;
 mod system_secrets;
@@ -42,6 +43,7 @@ pub use self::{
     hsm_roots::HsmRoots,
     idempotency_keys::IdempotencyKey,
     lock::SqliteLock,
+    operations::{OperationState, StoredOperation},
     postgres::Postgres,
     sqlite::Sqlite,
     system_secrets::SystemSecret,

@@ -11,6 +11,7 @@ mod idempotency;
 mod migrations;
 mod objects;
 mod opening;
+mod operations;
 mod rate;
 mod records;
 mod search;

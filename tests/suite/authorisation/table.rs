@@ -21,6 +21,8 @@ pub(crate) enum On {
     Binding,
     /// `{change}`.
     Change,
+    /// `{operation}`.
+    Operation,
     /// `{record}`.
     Record,
 }
@@ -195,7 +197,8 @@ pub(crate) const ROWS: &[Row] = &[
     row("DELETE /v1/trust/client-cas/{client_ca}", "", On::Nothing, &["remove_client_ca"], ANCHOR, "ada"),
     // Changes and records.
     row("GET /v1/changes", "", On::Nothing, &["list_changes"], LIST, "audrey"),
-    row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST, "audrey"),
+    row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST_PEOPLE, "olaf"),
+    row("GET /v1/operations/{operation}", "", On::Operation, &["describe_change"], LIST_PEOPLE, "olaf"),
     row("POST /v1/audit/search", r#"{"limit":1}"#, On::Nothing, &["search_audit"], AUDIT, "audrey"),
     row("GET /v1/audit/records/{record}", "", On::Record, &["search_audit"], AUDIT, "audrey"),
 ];

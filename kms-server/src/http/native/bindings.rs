@@ -25,7 +25,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{self, ControlState, Error, Operation, Period},
-    service::{BindingFilter, Changed},
+    service::{BindingFilter, Made},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -126,7 +126,7 @@ async fn list_roles(exchange: Exchange) -> Result<Response, Failure> {
     })
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         Ok(BindingChanged { binding: view(changed.binding()?)?, receipt: receipt(changed.receipt), record })
     })

@@ -19,6 +19,7 @@ mod exchange;
 mod keys;
 mod names;
 mod operation;
+mod pending;
 mod principals;
 mod terms;
 mod trust;
@@ -82,6 +83,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(bindings::routes())
         .merge(trust::routes())
         .merge(changes::routes())
+        .merge(pending::routes())
         .merge(audit_log::routes())
 }
 
@@ -137,7 +139,7 @@ mod tests {
             assert_eq!(statuses.contains(&"401"), id != "openapi", "{path}");
             assert_eq!(statuses.contains(&"415"), operation.request_body.is_some(), "{path}");
         }
-        assert_eq!(names.len(), 46, "{names:?}");
+        assert_eq!(names.len(), 47, "{names:?}");
     }
 
     #[test]
