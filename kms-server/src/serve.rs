@@ -314,6 +314,7 @@ impl Server {
         });
         service.look_at_disk();
         service.take_back_unmade().await?;
+        service.settle_operations().await?;
         authenticator.start(&core);
         jobs::start(&edge, &service);
 

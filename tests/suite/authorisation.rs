@@ -177,7 +177,18 @@ async fn what_is_not_there_and_what_may_not_be_seen_answer_alike() {
         let (method, path) = row.call.split_once(' ').unwrap();
         let unknown = "01930000-0000-7000-8000-000000000000";
         let mut path = path.replace("{version}", "1").replace("{record}", &format!("{unknown}-1"));
-        for name in ["key", "principal", "credential", "binding", "issuer", "client_ca", "change", "policy", "role"] {
+        for name in [
+            "key",
+            "principal",
+            "credential",
+            "binding",
+            "issuer",
+            "client_ca",
+            "change",
+            "policy",
+            "role",
+            "operation",
+        ] {
             path = path.replace(&format!("{{{name}}}"), unknown);
         }
         let body = row.body.replace("{fingerprint}", &"0".repeat(64));

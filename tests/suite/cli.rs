@@ -469,3 +469,32 @@ async fn a_terminated_server_ends_in_order() {
     assert!(verified.status.success(), "{verified:?}");
     assert!(verified.out.lines().all(|line| line.ends_with("closed, whole")), "{verified:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_bound_to_terms_with_kms() {
+    let kms = TestKms::start(Backend::Sqlite).await;
+    let ada = Shell::of(&kms, "ada");
+    let create = ["key", "create", "--class", "clinical", "--alias", "records", "--idempotency-key", "first key"];
+    let (made, again) = (ada.json(&create).await, ada.json(&create).await);
+    assert_eq!((&made["key"], &made["receipt"]), (&again["key"], &again["receipt"]));
+    let other = ["key", "create", "--class", "imaging", "--idempotency-key", "first key"];
+    assert!(ada.fails(1, &other).await.contains("idempotency_key_reused"));
+
+    let said = ada.fails(1, &["key", "rotate", "alias/records", "--if-revision", "1"]).await;
+    assert!(said.contains("revision_mismatch") && said.contains("look at it as it is"), "{said}");
+    let revision = made["key"]["revision"].to_string();
+    let updated = ada.json(&["key", "update", "alias/records", "--description", "x", "--if-revision", &revision]).await;
+    assert_eq!(updated["key"]["description"], "x");
+
+    let accepted = ada.json(&["key", "rotate", "alias/records", "--no-wait"]).await;
+    let id = accepted["change_id"].as_str().unwrap();
+    let ended = ada.json(&["operation", "wait", id]).await;
+    assert_eq!(
+        (&ended["operation"]["state"], &ended["operation"]["change"]["kind"]),
+        (&"succeeded".into(), &"rotate_key".into())
+    );
+    assert!(ada.text(&["operation", "get", id]).await.contains("succeeded"));
+    assert_eq!(ada.json(&["key", "show", "alias/records"]).await["key"]["primary_version"], 2);
+    ada.fails(4, &["operation", "get", "019abcde-0000-7000-8000-000000000000"]).await;
+    kms.stop().await;
+}

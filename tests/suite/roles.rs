@@ -39,7 +39,7 @@ const ROLES: [(Role, &str); 7] = [
     ),
     (
         Role::Offboarder,
-        "suspend_principal remove_credential end_binding describe_principal list_principals describe_binding \
+        "suspend_principal remove_credential end_binding describe_change describe_principal list_principals describe_binding \
          list_bindings whoami explain list_roles describe_role",
     ),
     (

@@ -10,6 +10,7 @@ use crate::{
         key::{CreateKey, KeyAnswer, KeyChanged, KeyList, KeyQuery, UpdateKey, WithReason},
         lifecycle::{KeyUsage, KeyUsageQuery, ScheduleDeletion},
         name::{KeyName, PrincipalRef, Reason},
+        operation::OperationAnswer,
         principal::{
             CreatePrincipal, PrincipalAnswer, PrincipalChanged, PrincipalList, PrincipalQuery, Proof, UpdatePrincipal,
         },
@@ -170,6 +171,11 @@ impl Client {
     /// A control change, by which an unknown outcome is looked up.
     pub async fn change(&self, change: ChangeId) -> Result<ChangeAnswer> {
         self.transport.get(&["changes", &change.to_string()]).await
+    }
+
+    /// What became of a change that was accepted.
+    pub async fn operation(&self, change: ChangeId) -> Result<OperationAnswer> {
+        self.transport.get(&["operations", &change.to_string()]).await
     }
 
     /// A page of audit records.

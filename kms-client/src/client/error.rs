@@ -6,7 +6,10 @@ use crate::{
     config, envelope,
     format::context::InvalidContext,
     id::ChangeId,
-    wire::problem::{Code, Problem},
+    wire::{
+        operation::Operation,
+        problem::{Code, Problem},
+    },
 };
 
 /// The result of a call.
@@ -26,6 +29,9 @@ pub enum Error {
         /// Its HTTP status.
         status: u16,
     },
+    /// The change was accepted and is being made: see [`Client::without_waiting`](super::Client::without_waiting).
+    #[error("accepted, and being made: change {}", .0.change_id)]
+    Accepted(Box<Operation>),
     /// The server could not be reached, or the connection broke.
     #[error("cannot reach {url}: {}", innermost(.source))]
     Transport {
@@ -96,7 +102,8 @@ impl Error {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Problem(problem) => Some(problem),
-            Self::Unexpected { .. }
+            Self::Accepted(_)
+            | Self::Unexpected { .. }
             | Self::Transport { .. }
             | Self::Timeout { .. }
             | Self::TooLong { .. }
@@ -146,6 +153,9 @@ impl Error {
                 None => "check KMS_URL (or --url), and that the server runs",
             },
             Self::Timeout { .. } => "try again; if it was a change, look first whether it was made: kms change list",
+            Self::Accepted(operation) => {
+                return Some(format!("ask what became of it: kms operation wait {}", operation.change_id));
+            }
             Self::Exists(_) => "give --force to replace it, or --out to write elsewhere",
             Self::Envelope(envelope::Error::NotEncrypted) => "give a file that `kms encrypt` made",
             Self::Unexpected { .. }
@@ -183,6 +193,7 @@ fn advice_for(code: Code) -> Option<&'static str> {
         | Code::HsmUnavailable
         | Code::StoreUnavailable
         | Code::DiskReserve
+        | Code::Interrupted
         | Code::DeadlineExceeded
         | Code::IdempotencyInProgress
         | Code::RateLimited

@@ -61,7 +61,8 @@ pub(super) fn verdict(error: &Error, repeat: Repeat) -> Verdict {
             Repeat::Never => false,
         },
         Error::Timeout { .. } => matches!(repeat, Repeat::Harmless | Repeat::Named),
-        Error::Unexpected { .. }
+        Error::Accepted(_)
+        | Error::Unexpected { .. }
         | Error::TooLong { .. }
         | Error::Decode { .. }
         | Error::Encode(_)

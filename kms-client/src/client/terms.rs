@@ -16,6 +16,7 @@ use crate::wire::receipt::Revision;
 pub(super) struct Terms {
     revision: Option<Revision>,
     idempotency_key: Option<String>,
+    later: bool,
 }
 
 impl Client {
@@ -33,6 +34,14 @@ impl Client {
     #[must_use]
     pub fn idempotency_key(&self, key: impl Into<String>) -> Self {
         let terms = Terms { idempotency_key: Some(key.into()), ..self.terms.clone() };
+        Self { terms, ..self.clone() }
+    }
+
+    /// The same client, which does not wait for its changes: each fails with [`Error::Accepted`](super::Error::Accepted)
+    /// once the server has accepted it, which says where to ask what became of it.
+    #[must_use]
+    pub fn without_waiting(&self) -> Self {
+        let terms = Terms { later: true, ..self.terms.clone() };
         Self { terms, ..self.clone() }
     }
 
@@ -78,6 +87,7 @@ impl Client {
             body: body.map(encode).transpose()?,
             if_match: self.terms.revision.map(|revision| format!("\"{revision}\"")),
             idempotency_key: Some(quoted(&name)),
+            later: self.terms.later,
             ..Outgoing::new(method, self.transport.url(path), Repeat::Never)
         })
     }

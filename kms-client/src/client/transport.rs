@@ -17,10 +17,14 @@ use super::{
     retry::{self, Retry, Verdict},
     token::Token,
 };
-use crate::wire::problem::{Code, Problem};
+use crate::wire::{
+    operation::OperationAnswer,
+    problem::{Code, Problem},
+};
 
 /// Longer than any answer: a thousand records or data keys, with room to spare.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
+const PREFER: &str = "prefer";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Whether a request may be sent again when it failed in a way that may pass.
@@ -45,6 +49,7 @@ pub(super) struct Outgoing {
     pub(super) repeat: Repeat,
     pub(super) if_match: Option<String>,
     pub(super) idempotency_key: Option<String>,
+    pub(super) later: bool,
 }
 
 /// What carries requests to one server.
@@ -66,7 +71,7 @@ struct Failed {
 
 impl Outgoing {
     pub(super) fn new(method: Method, url: Url, repeat: Repeat) -> Self {
-        Self { method, url, body: None, repeat, if_match: None, idempotency_key: None }
+        Self { method, url, body: None, repeat, if_match: None, idempotency_key: None, later: false }
     }
 }
 
@@ -130,6 +135,11 @@ impl Transport {
         if response.status() == StatusCode::UNAUTHORIZED && self.forget_token().await {
             response = self.once(outgoing, left).await.map_err(final_)?;
         }
+        if response.status() == StatusCode::ACCEPTED {
+            let answer = self.read(response).await.map_err(final_)?;
+            let accepted = self.decode::<OperationAnswer>(answer.as_ref()).map_err(final_)?;
+            return Err(final_(Error::Accepted(Box::new(accepted.operation))));
+        }
         if response.status().is_success() {
             return self.read(response).await.map_err(final_);
         }
@@ -150,6 +160,9 @@ impl Transport {
         }
         if let Some(key) = &outgoing.idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if outgoing.later {
+            request = request.header(PREFER, "respond-async");
         }
         if let Some(body) = &outgoing.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod key;
 pub mod lifecycle;
 pub mod name;
+pub mod operation;
 pub mod policy;
 pub mod preview;
 pub mod principal;
@@ -81,6 +82,7 @@ mod tests {
             policy::ValidatePolicy,
             preview::Preview,
             preview::PreviewChange,
+            operation::OperationAnswer,
             principal::CreatePrincipal,
             principal::PrincipalChanged,
             principal::Proof,

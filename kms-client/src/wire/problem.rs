@@ -78,6 +78,8 @@ words!(
         HsmUnavailable = "hsm_unavailable",
         /// The database does not answer.
         StoreUnavailable = "store_unavailable",
+        /// The server stopped before the change that it had accepted was made.
+        Interrupted = "interrupted",
         /// The server's disk is almost full; what is left is kept for control changes.
         DiskReserve = "disk_reserve",
         /// The request did not arrive, or could not be answered, in the time that one request may take.
@@ -130,6 +132,7 @@ impl Code {
             | Self::HsmUnavailable
             | Self::StoreUnavailable
             | Self::DiskReserve
+            | Self::Interrupted
             | Self::DeadlineExceeded => 503,
         }
     }
@@ -171,6 +174,7 @@ impl Code {
             Self::HsmUnavailable => "key store unavailable",
             Self::StoreUnavailable => "database unavailable",
             Self::DiskReserve => "disk reserve",
+            Self::Interrupted => "interrupted",
             Self::DeadlineExceeded => "deadline exceeded",
             Self::RateLimited => "rate limited",
             Self::Overloaded => "overloaded",

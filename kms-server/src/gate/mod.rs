@@ -111,6 +111,14 @@ impl<T> Released<T> {
     }
 }
 
+impl<T> Released<Answer<T>> {
+    /// The same answer in other terms.
+    pub(crate) fn map<U>(self, into: impl FnOnce(T) -> U) -> Released<Answer<U>> {
+        let Answer { value, record } = self.value;
+        Released { value: Answer { value: into(value), record }, section: self.section }
+    }
+}
+
 impl<T> Attempt<T> {
     /// An intent that policy refused.
     #[must_use]

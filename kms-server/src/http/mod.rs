@@ -67,7 +67,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             requests: 1024,
-            control_requests: 64,
+            control_requests: 128,
             principal_requests_per_second: NonZeroU32::MIN.saturating_add(19_999),
             principal_burst: NonZeroU32::MIN.saturating_add(39_999),
             headers: 64,

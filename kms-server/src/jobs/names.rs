@@ -1,4 +1,5 @@
-//! Names of requests stand for a day; this job forgets them afterwards.
+//! Names of requests stand for a day, and what became of accepted changes is kept for a month; this job forgets them
+//! afterwards.
 
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub(super) async fn forget(service: &Service) {
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "expired idempotency keys were not forgotten");
             }
+        }
+        if let Err(error) = service.settle_operations().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "operations were not settled");
         }
     }
 }

@@ -129,6 +129,8 @@ refusals! {
     HsmUnavailable = "hsm_unavailable";
     /// The database does not answer.
     StoreUnavailable = "store_unavailable";
+    /// The server stopped before the change was made.
+    Interrupted = "interrupted";
     /// The room that is left on the disk is kept for control changes.
     DiskReserve = "disk_reserve";
     /// More work than can be taken now.

@@ -29,6 +29,8 @@ pub fn actions_of(role: Role) -> Vec<Action> {
             Action::DescribeBinding,
             Action::ListBindings,
             Action::EndBinding,
+            // What became of its own cut.
+            Action::DescribeChange,
             Action::ListRoles,
             Action::DescribeRole,
             Action::WhoAmI,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kms_client::{format::record::Outcome as Recorded, id::ChangeId};
 use serde::Serialize;
 
-use super::{Call, Once, Outcome, Service, Terms};
+use super::{Call, Made, Once, Outcome, Service, Terms, operations::Order};
 use crate::{
     audit::Draft,
     cluster::{CommitError, Proposal, Receipt, Snapshot},
@@ -33,18 +33,15 @@ impl Service {
     ///
     /// What policy, the operation's own rules, the database or the log refuse; `outcome_unknown` once the change may
     /// have been committed.
-    pub async fn change(&self, call: &Call, operation: Operation, terms: Terms) -> Outcome<Changed> {
+    pub async fn change(&self, call: &Call, operation: Operation, terms: Terms) -> Outcome<Made> {
         let change = self.new_change(operation, terms.expected);
+        let order = Order { call: call.clone(), change, once: terms.once.clone(), later: terms.later };
         let (service, call, once) = (self.clone(), call.clone(), terms.once);
-        let work = async move {
+        let work = move |change| async move {
             let make = async |change| service.carry_out_change(&call, change, once.as_ref()).await;
             service.once(&call, change, once.clone(), make).await
         };
-        self.inner
-            .supervisor
-            .finish("control change", work)
-            .await
-            .unwrap_or_else(|failed| Err(Refused { error: Error::internal(failed), record: None }))
+        self.carry_out("control change", order, work).await
     }
 
     pub(super) fn new_change(&self, operation: Operation, expected: Option<Revision>) -> Change {

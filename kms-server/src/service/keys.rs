@@ -6,10 +6,9 @@ use std::sync::PoisonError;
 use hsm::ObjectId;
 use kms_client::id::{KeyId, KeyVersion};
 
-use super::{Call, Once, Outcome, Service, Terms, control::Changed, usable_key::hsm_error};
+use super::{Call, Made, Once, Outcome, Service, Terms, control::Changed, operations::Order, usable_key::hsm_error};
 use crate::{
     crash_point,
-    gate::Refused,
     model::{
         Alias, Change, DataClass, Environment, Error, NewKeyVersion, Operation, Owner, Region, Rotation, RotationCause,
         Tags, Text,
@@ -44,7 +43,7 @@ impl Service {
     /// # Errors
     ///
     /// As for every control change, and `hsm_unavailable`.
-    pub async fn create_key(&self, call: &Call, new: NewKey, terms: Terms) -> Outcome<Changed> {
+    pub async fn create_key(&self, call: &Call, new: NewKey, terms: Terms) -> Outcome<Made> {
         let key = KeyId::new(self.inner.ids.fresh(self.inner.clock.now()));
         let region = new.region.unwrap_or_else(|| self.inner.region.clone());
         let key_store = self.inner.key_store.clone();
@@ -70,7 +69,7 @@ impl Service {
     /// # Errors
     ///
     /// As for every control change, and `hsm_unavailable`.
-    pub async fn rotate_key(&self, call: &Call, key: KeyId, terms: Terms) -> Outcome<Changed> {
+    pub async fn rotate_key(&self, call: &Call, key: KeyId, terms: Terms) -> Outcome<Made> {
         let snapshot = self.inner.cluster.snapshot();
         // For a key that does not exist any number does: the change is refused before anything is made.
         let newest = snapshot.state.key(key).and_then(|key| key.versions.last()).map(|newest| newest.version);
@@ -87,22 +86,19 @@ impl Service {
         version: KeyVersion,
         terms: Terms,
         operation: impl FnOnce(NewKeyVersion) -> Operation + Send + 'static,
-    ) -> Outcome<Changed> {
-        let (service, call, once) = (self.clone(), call.clone(), terms.once);
+    ) -> Outcome<Made> {
         let object = fresh_object();
         // The canary is all zeroes until the object exists; its length is the same, and so is the verdict.
         let unmade = NewKeyVersion { object, canary: hsm::Canary::from_bytes(&[]) };
         let change = self.new_change(operation(unmade), terms.expected);
-        let work = async move {
+        let order = Order { call: call.clone(), change, once: terms.once.clone(), later: terms.later };
+        let (service, call, once) = (self.clone(), call.clone(), terms.once);
+        let work = move |change| async move {
             let make =
                 async |change| service.make_with_object(&call, change, (object, key, version), once.as_ref()).await;
             service.once(&call, change, once.clone(), make).await
         };
-        self.inner
-            .supervisor
-            .finish("key material", work)
-            .await
-            .unwrap_or_else(|failed| Err(Refused { error: Error::internal(failed), record: None }))
+        self.carry_out("key material", order, work).await
     }
 
     async fn make_with_object(

@@ -10,6 +10,7 @@ mod keys;
 mod line;
 mod lists;
 mod once;
+mod operations;
 mod own;
 mod preview;
 mod random;
@@ -41,6 +42,7 @@ pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
 pub use once::{Once, OnceName, Terms};
+pub use operations::{Made, Operation};
 pub use preview::{Effect, MOST_DAYS, Past, Preview};
 pub use reserve::Reserve;
 pub use rewrap::{RewrapItem, Rewrapped};
@@ -51,7 +53,7 @@ pub use whoami::Standing;
 pub use wrap::{WrapItem, Wrapped};
 pub use wrap_counts::WrapCounts;
 
-pub use crate::store::{AuditCursor, ControlChange, KeyUse};
+pub use crate::store::{AuditCursor, ControlChange, KeyUse, OperationState};
 
 use self::{once::UnderWay, usable_key::Material};
 use crate::{

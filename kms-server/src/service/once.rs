@@ -33,6 +33,8 @@ pub struct Terms {
     pub expected: Option<Revision>,
     /// The name under which it is made once; `None`: as often as it is asked for.
     pub once: Option<Once>,
+    /// Whether the caller is content with an acceptance.
+    pub later: bool,
 }
 
 /// A request that is to be carried out once.
@@ -86,6 +88,11 @@ impl Service {
             Ok(None) => make(change).await,
             Err(error) => self.failed_change(call, &change, error).await,
         }
+    }
+
+    /// Whether no request under this name is under way.
+    pub(super) fn is_free(&self, call: &Call, once: &Once) -> Result<(), Error> {
+        self.inner.under_way.begin(call.caller.principal(), once).map(drop)
     }
 
     /// The change that was made under this name.

@@ -21,6 +21,7 @@ mod hsm_objects;
 mod hsm_roots;
 mod idempotency_keys;
 mod lock;
+mod operations;
 mod postgres;
 mod sqlite;
 mod system_secrets;
@@ -49,6 +50,7 @@ pub use self::{
     hsm_roots::HsmRoots,
     idempotency_keys::IdempotencyKey,
     lock::SqliteLock,
+    operations::{OperationState, StoredOperation},
     postgres::Postgres,
     sqlite::Sqlite,
     system_secrets::SystemSecret,

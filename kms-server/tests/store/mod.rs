@@ -12,6 +12,7 @@ mod lifecycle;
 mod migrations;
 mod objects;
 mod opening;
+mod operations;
 mod rate;
 mod records;
 mod search;

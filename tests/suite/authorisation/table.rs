@@ -27,6 +27,8 @@ pub(crate) enum On {
     Role,
     /// `{change}`.
     Change,
+    /// `{operation}`.
+    Operation,
     /// `{record}`.
     Record,
 }
@@ -246,7 +248,8 @@ pub(crate) const ROWS: &[Row] = &[
     // Changes and records.
     row("GET /v1/changes", "", On::Nothing, &["list_changes"], LIST, "audrey"),
     row("POST /v1/changes/preview", PREVIEW, On::Key, &["preview_change"], LIST, "audrey"),
-    row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST, "audrey"),
+    row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST_PEOPLE, "olaf"),
+    row("GET /v1/operations/{operation}", "", On::Operation, &["describe_change"], LIST_PEOPLE, "olaf"),
     row("POST /v1/audit/search", r#"{"limit":1}"#, On::Nothing, &["search_audit"], AUDIT, "audrey"),
     row("GET /v1/audit/records/{record}", "", On::Record, &["search_audit"], AUDIT, "audrey"),
 ];

@@ -168,6 +168,14 @@ impl World {
                 let created = self.create_key("records").await;
                 made.insert("change", text(&created["receipt"]["change_id"]));
             }
+            On::Operation => {
+                let create = Ask::new("POST", "/v1/keys").header("prefer", "respond-async");
+                let reply = self.ask("ada", &create.json(json!({ "data_class": "records" }))).await;
+                let id = text(&reply.json()["operation"]["change_id"]);
+                let path = format!("/v1/operations/{id}");
+                while self.done("ada", &Ask::new("GET", &path)).await["operation"]["state"] == "running" {}
+                made.insert("operation", id);
+            }
             On::Record => {
                 let me = self.done("ada", &Ask::new("GET", "/v1/whoami")).await;
                 made.insert("record", text(&me["record"]));

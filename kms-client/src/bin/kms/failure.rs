@@ -109,7 +109,8 @@ fn exit_of(error: &client::Error) -> Exit {
         | client::Error::Unexpected { status: 500.., .. } => Exit::Unavailable,
         client::Error::Configuration(_) | client::Error::Context(_) => Exit::Usage,
         client::Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NotFound,
-        client::Error::Unexpected { .. }
+        client::Error::Accepted(_)
+        | client::Error::Unexpected { .. }
         | client::Error::TooLong { .. }
         | client::Error::Decode { .. }
         | client::Error::Encode(_)
@@ -131,6 +132,7 @@ fn exit_of_code(code: Code) -> Exit {
         | Code::HsmUnavailable
         | Code::StoreUnavailable
         | Code::DiskReserve
+        | Code::Interrupted
         | Code::DeadlineExceeded
         | Code::IdempotencyInProgress
         | Code::RateLimited

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod key;
 mod key_deletion;
+mod operation;
 mod output;
 mod page;
 mod parse;
@@ -28,7 +29,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use kms_client::{
-    client::Client,
+    client::{self, Client},
     config::{Choice, Settings},
 };
 
@@ -87,6 +88,9 @@ struct Global {
     /// Tables for people, JSON for scripts
     #[arg(long, global = true, value_enum, default_value_t, env = "KMS_OUTPUT")]
     output: Output,
+    /// Do not wait for a change: print where to ask what became of it
+    #[arg(long, global = true)]
+    no_wait: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,6 +134,9 @@ enum Command {
     /// Look at the control changes that were made
     #[command(subcommand)]
     Change(change::Command),
+    /// Ask what became of changes that were not waited for
+    #[command(subcommand)]
+    Operation(operation::Command),
     /// Search the audit log
     #[command(subcommand)]
     Audit(audit::Command),
@@ -157,9 +164,13 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completion { shell } = cli.command {
         return completion(shell);
     }
-    let Global { url, ca_file, profile, output } = cli.global;
+    let Global { url, ca_file, profile, output, no_wait } = cli.global;
     let client = Settings::load(&Choice { url, ca_file, profile })?.client()?;
-    dispatch(cli.command, &client, output).await
+    let client = if no_wait { client.without_waiting() } else { client };
+    match dispatch(cli.command, &client, output).await {
+        Err(Failure::Client(client::Error::Accepted(operation))) => output.print(&*operation, operation::show),
+        other => other,
+    }
 }
 
 async fn dispatch(command: Command, client: &Client, output: Output) -> Result<(), Failure> {
@@ -179,6 +190,7 @@ async fn dispatch(command: Command, client: &Client, output: Output) -> Result<(
         Command::Explain(explain) => explain.run(client, output).await,
         Command::Trust(command) => trust::run(command, client, output).await,
         Command::Change(command) => change::run(command, client, output).await,
+        Command::Operation(command) => operation::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,
         Command::Completion { shell } => completion(shell),
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{self, ControlState, Error, Operation, Period},
-    service::{BindingFilter, Changed},
+    service::{BindingFilter, Made},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -109,7 +109,7 @@ pub(super) fn operation(exchange: &Exchange, request: &CreateBinding) -> Result<
     })
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         Ok(BindingChanged { binding: view(changed.binding()?)?, receipt: receipt(changed.receipt), record })
     })

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, header::HeaderName},
+    http::{HeaderMap, HeaderValue, header::HeaderName},
     middleware::Next,
     response::Response,
 };
@@ -92,6 +92,19 @@ impl Boundary {
     }
 }
 
+/// The id of the caller's trace (W3C Trace Context, version 00: `traceparent` is version, trace, span and flags).
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all("traceparent").iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let parts: Vec<_> = field.to_str().ok()?.split('-').collect();
+    let ["00", trace, span, flags] = parts.as_slice() else { return None };
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
+    (is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2)).then_some(*trace)
+}
+
 /// Answers one request, whatever happens.
 pub(super) async fn pass(State(boundary): State<Arc<Boundary>>, mut request: Request, next: Next) -> Response {
     let clock = boundary.app.service.clock();
@@ -103,6 +116,7 @@ pub(super) async fn pass(State(boundary): State<Arc<Boundary>>, mut request: Req
         http.method = %request.method(),
         http.route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str),
         principal.id = Empty,
+        trace.id = trace_id(request.headers()),
     );
     request.extensions_mut().insert(Arc::clone(&arrival));
     async {
@@ -117,4 +131,31 @@ pub(super) async fn pass(State(boundary): State<Arc<Boundary>>, mut request: Req
     }
     .instrument(span)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_named_only_by_a_field_of_the_right_form() {
+        let of = |field: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_str(field).unwrap());
+            trace_id(&headers).map(str::to_owned)
+        };
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
+        for bad in [
+            format!("00-{trace}-0000000000000000-01"),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
+            format!("00-{trace}-00f067aa0ba902b7"),
+            format!("00-{trace}-00f067aa0ba902b7-01-more"),
+            "\"quoted\"".to_owned(),
+        ] {
+            assert_eq!(of(&bad), None, "{bad}");
+        }
+        assert_eq!(trace_id(&HeaderMap::new()), None);
+    }
 }

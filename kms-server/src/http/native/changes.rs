@@ -64,7 +64,7 @@ async fn describe_change(mut exchange: Exchange) -> Result<Response, Failure> {
     })
 }
 
-fn view(stored: &ControlChange) -> Result<Change, Error> {
+pub(super) fn view(stored: &ControlChange) -> Result<Change, Error> {
     let change: model::Change = serde_json::from_str(&stored.body).map_err(Error::internal)?;
     let acknowledged: Option<cluster::Receipt> =
         stored.receipt.as_deref().map(serde_json::from_str).transpose().map_err(Error::internal)?;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kms_client::wire::problem::{Code, MEDIA_TYPE, Problem};
+use kms_client::wire::{
+    operation::OperationAnswer,
+    problem::{Code, MEDIA_TYPE, Problem},
+};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
@@ -75,6 +78,13 @@ fn add_terms(operation: &mut Operation) {
     }
     if action.is_creation() {
         fields.push(("idempotency-key", IDEMPOTENCY_KEY));
+    }
+    if action.is_control() {
+        fields.push(("prefer", PREFER));
+        let accepted = Ref::from_schema_name(OperationAnswer::name());
+        let content = ContentBuilder::new().schema(Some(accepted)).build();
+        let response = ResponseBuilder::new().description(ACCEPTED).content("application/json", content).build();
+        operation.responses.responses.insert("202".to_owned(), RefOr::T(response));
     }
     let parameters = fields.into_iter().map(|(name, description)| {
         let text = ObjectBuilder::new().schema_type(Type::String).build();
@@ -221,6 +231,9 @@ const CONTROL: &[Code] = &[
 
 const IF_MATCH: &str =
     "The change is made only if its object is still at this revision: the `etag` of an answer, or `*`.";
+const PREFER: &str = "With `respond-async` the change is accepted if nothing speaks against it now, and made while the caller does not wait.";
+const ACCEPTED: &str =
+    "Accepted, as asked for by `prefer: respond-async`; `location` is where to ask what became of it";
 const IDEMPOTENCY_KEY: &str = "\
 A name that the caller gives this request. For 24 hours the same request under the same name makes nothing more and \
 answers what the first one did, with the header `idempotency-replayed: true` and a record of its own.";

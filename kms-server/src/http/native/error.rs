@@ -1,7 +1,7 @@
 //! What went wrong, as this dialect says it: the one mapping from our errors to codes, statuses and problem details (RFC
 //! 9457). Causes go to the log, under the request's id, and nowhere else.
 
-use std::time::Duration;
+use std::num::NonZeroU32;
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -32,8 +32,8 @@ pub(super) struct Failure {
     reason: &'static str,
     change: Option<ChangeId>,
     revision: Option<Revision>,
-    /// When to ask again, where more is known than "in a moment".
-    wait: Option<Duration>,
+    /// After how many seconds to ask again, where more is known than "in a moment".
+    wait: Option<NonZeroU32>,
     recorded: Recorded,
 }
 
@@ -100,7 +100,9 @@ impl Failure {
             ),
             TooMuch::TooOften(wait) => {
                 let detail = "the caller asks more often than one may; each item of a batch counts";
-                Self { wait: Some(wait), ..Self::new(Code::RateLimited, detail) }
+                // RFC 9110 section 10.2.3: whole seconds.
+                let wait = u32::try_from(wait.as_millis().div_ceil(1000)).ok().and_then(NonZeroU32::new);
+                Self { wait, ..Self::new(Code::RateLimited, detail) }
             }
         }
     }
@@ -144,7 +146,7 @@ impl Failure {
     }
 
     /// When to ask again.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(super) fn wait(&self) -> Option<NonZeroU32> {
         self.wait
     }
 
@@ -160,7 +162,7 @@ impl Failure {
 }
 
 /// The problem as an answer, and when to ask again.
-pub(super) fn response(problem: &Problem, wait: Option<Duration>) -> Response {
+pub(super) fn response(problem: &Problem, wait: Option<NonZeroU32>) -> Response {
     // A problem is text and numbers, which always can be written as JSON.
     let bytes = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = Response::new(axum::body::Body::new(AnswerBody::open(bytes.into())));
@@ -178,9 +180,7 @@ pub(super) fn response(problem: &Problem, wait: Option<Duration>) -> Response {
     // Whoever does not know whether a change was made must look before trying again.
     let passes = matches!(problem.status, 429 | 503) || problem.code == Code::IdempotencyInProgress;
     if passes && problem.code != Code::OutcomeUnknown {
-        // RFC 9110 section 10.2.3: whole seconds.
-        let seconds = wait.map_or(1, |wait| u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(1).max(1));
-        headers.insert(header::RETRY_AFTER, seconds.into());
+        headers.insert(header::RETRY_AFTER, wait.unwrap_or(NonZeroU32::MIN).get().into());
     }
     response
 }
@@ -261,6 +261,7 @@ const fn code(error: &Error) -> Code {
             Refusal::LeaseLost => Code::LeaseLost,
             Refusal::HsmUnavailable => Code::HsmUnavailable,
             Refusal::StoreUnavailable => Code::StoreUnavailable,
+            Refusal::Interrupted => Code::Interrupted,
             Refusal::DiskReserve => Code::DiskReserve,
             Refusal::Overloaded => Code::Overloaded,
             Refusal::RotationPending => Code::RotationPending,
@@ -276,6 +277,8 @@ const NOT_PERMITTED: &str =
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kms_client::id::NodeId;
 
     use super::*;

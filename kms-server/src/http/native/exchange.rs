@@ -11,7 +11,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request},
-    http::{HeaderValue, header, request::Parts},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
 use kms_client::id::RecordId;
@@ -23,6 +23,7 @@ use super::{
     body,
     cursor::Listing,
     error::Failure,
+    pending,
     terms::{self, Revised, Stated},
     wiped::Wiped,
 };
@@ -33,7 +34,7 @@ use crate::{
     http::{Admitted, Connection, Way},
     model::{Error, Operation},
     policy::Policies,
-    service::{Call, Changed, Once, Service, Terms},
+    service::{self, Call, Changed, Made, Once, Service, Terms},
 };
 
 /// Room for an answer of the usual length.
@@ -153,11 +154,11 @@ impl Exchange {
             (None, _) => None,
         };
         self.arrival.begin_change();
-        Ok(Terms { expected: self.stated.expected, once })
+        Ok(Terms { expected: self.stated.expected, once, later: self.stated.later })
     }
 
     /// Carries out a control change.
-    pub(super) async fn change(&self, operation: Operation) -> Result<Released<Answer<Changed>>, Failure> {
+    pub(super) async fn change(&self, operation: Operation) -> Result<Released<Answer<Made>>, Failure> {
         let terms = self.begin_change()?;
         Ok(self.service().change(&self.call, operation, terms).await?)
     }
@@ -192,17 +193,42 @@ impl Exchange {
         Ok(response)
     }
 
-    /// Writes out the released answer of a control change, with the tag of what was changed.
+    /// Writes out the released answer of a control change, with the tag of what was changed; or that it was accepted.
     pub(super) fn changed<W: Serialize + Revised>(
         &self,
-        released: Released<Answer<Changed>>,
+        released: Released<Answer<Made>>,
         view: impl FnOnce(Changed, RecordId) -> Result<W, Error>,
     ) -> Result<Response, Failure> {
-        let repeated = released.value().value.repeated;
-        let mut response = self.tagged(released, view)?;
-        if repeated {
-            response.headers_mut().insert(terms::REPLAYED, HeaderValue::from_static("true"));
+        let (Answer { value, record }, section) = released.into_parts();
+        let changed = match value {
+            Made::Now(changed) => changed,
+            Made::Later(operation) => return self.accepted(&operation, record, section),
+        };
+        let repeated = changed.repeated;
+        let view = view(changed, record)?;
+        let mut response = self.render(&view, section, USUAL_ANSWER)?;
+        let headers = response.headers_mut();
+        if let Some(tag) = view.revision().and_then(terms::tag) {
+            headers.insert(header::ETAG, tag);
         }
+        if repeated {
+            headers.insert(terms::REPLAYED, HeaderValue::from_static("true"));
+        }
+        Ok(response)
+    }
+
+    fn accepted(
+        &self,
+        operation: &service::Operation,
+        record: RecordId,
+        section: Section<Policies>,
+    ) -> Result<Response, Failure> {
+        let mut response = self.render(&pending::answer(operation, record)?, section, USUAL_ANSWER)?;
+        *response.status_mut() = StatusCode::ACCEPTED;
+        let location = format!("/v1/operations/{}", operation.stored.change);
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, HeaderValue::try_from(location).map_err(Error::internal)?);
+        headers.insert(terms::PREFERENCE_APPLIED, HeaderValue::from_static(terms::RESPOND_ASYNC));
         Ok(response)
     }
 

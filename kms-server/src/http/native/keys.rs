@@ -30,7 +30,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{self, Error, Operation},
-    service::{Changed, KeyFilter, NewKey},
+    service::{Changed, KeyFilter, Made, NewKey},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -193,7 +193,7 @@ pub(super) async fn named(exchange: &mut Exchange) -> Result<KeyId, Error> {
     key_id(&exchange.path("key").await?, &exchange.snapshot().state)
 }
 
-pub(super) fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+pub(super) fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, key_changed)
 }
 

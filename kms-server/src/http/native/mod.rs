@@ -21,6 +21,7 @@ mod key_deletion;
 mod keys;
 mod names;
 mod operation;
+mod pending;
 mod policies;
 mod preview;
 mod principals;
@@ -92,6 +93,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(trust::routes())
         .merge(changes::routes())
         .merge(preview::routes())
+        .merge(pending::routes())
         .merge(audit_log::routes())
 }
 
@@ -154,7 +156,7 @@ mod tests {
             assert_eq!(statuses.contains(&"401"), id != "openapi", "{path}");
             assert_eq!(statuses.contains(&"415"), operation.request_body.is_some(), "{path}");
         }
-        assert_eq!(names.len(), 58, "{names:?}");
+        assert_eq!(names.len(), 62, "{names:?}");
     }
 
     #[test]

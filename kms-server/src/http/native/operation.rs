@@ -100,6 +100,7 @@ pub(super) fn action(id: &str) -> Option<Action> {
     match id.strip_suffix("_batch").unwrap_or(id) {
         "transfer" => Some(Action::TransferFrom),
         "describe_record" => Some(Action::SearchAudit),
+        "describe_operation" => Some(Action::DescribeChange),
         id => Action::from_code(id),
     }
 }

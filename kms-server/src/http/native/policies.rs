@@ -21,7 +21,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{self, Error, Operation},
-    service::Changed,
+    service::Made,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -135,7 +135,7 @@ async fn validate_policy(mut exchange: Exchange) -> Result<Response, Failure> {
     })
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         Ok(PolicyChanged { policy: view(changed.policy()?)?, receipt: receipt(changed.receipt), record })
     })

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{self, CredentialMatch, Error, NewCredential, Operation},
-    service::{Changed, PrincipalFilter},
+    service::{Made, PrincipalFilter},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -175,7 +175,7 @@ async fn named(exchange: &mut Exchange) -> Result<PrincipalId, Error> {
     Ok(principal_id(&principal, &exchange.snapshot().state))
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         Ok(PrincipalChanged { principal: view(changed.principal()?)?, receipt: receipt(changed.receipt), record })
     })

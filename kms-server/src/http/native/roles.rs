@@ -21,7 +21,7 @@ use super::{
 use crate::{
     gate::{Answer, Released},
     model::{Action, Error, GrantedRole, Operation},
-    service::{Changed, RoleView},
+    service::{Made, RoleView},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -117,7 +117,7 @@ fn actions_in(names: &[ActionName]) -> Result<Vec<Action>, Error> {
     names.iter().map(known).collect()
 }
 
-fn answer(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn answer(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         let role = view(RoleView::custom(changed.role()?))?;
         Ok(RoleChanged { role, receipt: receipt(changed.receipt), record })

@@ -22,6 +22,9 @@ use crate::{
 };
 
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(super) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(super) const RESPOND_ASYNC: &str = "respond-async";
 /// Says that the answer is that of an earlier request.
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -30,6 +33,8 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 pub(super) struct Stated {
     pub(super) expected: Option<model::Revision>,
     pub(super) once: Option<OnceName>,
+    /// The caller is content with an acceptance.
+    pub(super) later: bool,
 }
 
 /// An answer about one object, at one of its revisions.
@@ -52,8 +57,18 @@ impl Stated {
         if tag.is_some() && !action.is_some_and(Action::is_edit) {
             return Err(Error::invalid("`if-match`: only a change of something that is there takes it"));
         }
-        Ok(Self { expected: tag.map(expected).transpose()?.flatten(), once })
+        // A preference that cannot be met is no error (RFC 7240 section 2).
+        let later = action.is_some_and(Action::is_control) && prefers_async(headers);
+        Ok(Self { expected: tag.map(expected).transpose()?.flatten(), once, later })
     }
+}
+
+/// Whether one of the preferences is `respond-async` (RFC 7240 section 4.1).
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let preferences = fields.flat_map(|field| field.split(','));
+    let mut names = preferences.map(|preference| preference.split([';', '=']).next().unwrap_or_default().trim());
+    names.any(|name| name.eq_ignore_ascii_case(RESPOND_ASYNC))
 }
 
 /// Everything about a request that its repetition must have in common with it.

@@ -26,7 +26,7 @@ use crate::{
     authn::{check_authority, check_key_source},
     gate::{Answer, Released},
     model::{self, Error, JwksSource, Operation, Row, TrustState},
-    service::Changed,
+    service::Made,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
@@ -119,7 +119,7 @@ async fn remove_client_ca(mut exchange: Exchange) -> Result<Response, Failure> {
     client_ca_changed(&exchange, changed)
 }
 
-fn issuer_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn issuer_changed(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         let issuer =
             changed.rows.iter().find_map(|row| if let Row::Issuer(issuer) = row { Some(issuer) } else { None });
@@ -128,7 +128,7 @@ fn issuer_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Re
     })
 }
 
-fn client_ca_changed(exchange: &Exchange, changed: Released<Answer<Changed>>) -> Result<Response, Failure> {
+fn client_ca_changed(exchange: &Exchange, changed: Released<Answer<Made>>) -> Result<Response, Failure> {
     exchange.changed(changed, |changed, record| {
         let authority = changed.rows.iter().find_map(|row| if let Row::ClientCa(ca) = row { Some(ca) } else { None });
         let client_ca = client_ca_view(authority.ok_or_else(|| Error::internal("the change touched no authority"))?)?;
