@@ -187,10 +187,10 @@ impl Action {
         self.is_data() && self != Self::Random
     }
 
-    /// Whether only the host may.
+    /// Whether the host or the server itself does it, and no caller ever may.
     #[must_use]
-    pub const fn is_hosts(self) -> bool {
-        matches!(self, Self::Initialise | Self::AcceptDatabase | Self::RecoverAdmin)
+    pub const fn is_internal(self) -> bool {
+        matches!(self, Self::Initialise | Self::AcceptDatabase | Self::RecoverAdmin | Self::DestroyKey)
     }
 
     /// Whether no custom policy may forbid the action: access is cut by it, a policy or role is taken back, or one looks

@@ -188,9 +188,9 @@ fn check(policy: &Policy) -> Result<(), String> {
                 Some(_) => Ok(()),
             }
         }
-        Effect::Forbid => match actions.iter().find(|action| action.is_always_open() || action.is_hosts()) {
-            Some(action) if action.is_hosts() => {
-                Err(format!("only the host does `{}`, and asks no policy", action.code()))
+        Effect::Forbid => match actions.iter().find(|action| action.is_always_open() || action.is_internal()) {
+            Some(action) if action.is_internal() => {
+                Err(format!("no caller ever does `{}`, so no policy is asked", action.code()))
             }
             Some(action) => Err(format!(
                 "`{}` cannot be forbidden: by it access is cut, a policy is taken back, or one looks at oneself",

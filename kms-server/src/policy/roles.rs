@@ -10,8 +10,8 @@ pub fn actions_of(role: Role) -> Vec<Action> {
             .iter()
             .copied()
             .filter(|action| match action {
-                Action::DestroyKey | Action::SearchAudit => false,
-                action if action.is_hosts() => false,
+                Action::SearchAudit => false,
+                action if action.is_internal() => false,
                 action => !action.is_data(),
             })
             .collect(),

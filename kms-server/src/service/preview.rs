@@ -266,7 +266,7 @@ impl Sides {
             };
             targets.into_iter().map(move |target| (action, target))
         };
-        Action::ALL.iter().filter(|action| !action.is_hosts()).flat_map(asked)
+        Action::ALL.iter().filter(|action| !action.is_internal()).flat_map(asked)
     }
 
     fn past(&self, records: &[Record]) -> Past {

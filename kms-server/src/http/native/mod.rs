@@ -131,10 +131,11 @@ mod tests {
             .collect();
         let missing: Vec<_> = Action::ALL.iter().filter(|action| !asked.contains(action)).collect();
         // Which of the two generations it is, and both sides of a transfer, stand in the body, and so does whom one asks about;
-        // the last three are the host's.
+        // the host's and the server's own are no caller's.
         let elsewhere = [
             Action::GenerateWithoutPlaintext,
             Action::TransferTo,
+            Action::DestroyKey,
             Action::ExplainOthers,
             Action::Initialise,
             Action::AcceptDatabase,

@@ -256,7 +256,7 @@ fn every_action_has_the_guards_of_its_kind() {
             Action::DestroyKey => &["guard.server"],
             Action::Random => &["guard.contractor"],
             Action::ListKeys | Action::ListRoles | Action::DescribeRole | Action::WhoAmI | Action::Explain => &[],
-            action if action.is_hosts() => &["guard.host"],
+            action if action.is_internal() => &["guard.host"],
             Action::DescribeKey | Action::DescribeKeyUsage | Action::ListAccess => &["guard.environment.administer"],
             action if action.is_data() => {
                 &["guard.separation_of_duties.use", "guard.environment.use", "guard.region", "guard.contractor"]

@@ -259,7 +259,7 @@ fn what_a_policy_may_not_say_is_refused_with_its_place() {
         let forbid = format!("forbid (principal, action == Action::\"{}\", resource);", action.code());
         let permit = format!("permit (principal in Team::\"a\", action == Action::\"{}\", resource);", action.code());
         let valid = |text: &str| policies.read(&"case".parse().unwrap(), text, &world.state).is_ok();
-        assert_eq!(valid(&forbid), !action.is_always_open() && !action.is_hosts(), "{}", action.code());
+        assert_eq!(valid(&forbid), !action.is_always_open() && !action.is_internal(), "{}", action.code());
         assert_eq!(valid(&permit), action.is_data(), "{}", action.code());
     }
 }
