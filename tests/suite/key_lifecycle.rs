@@ -97,16 +97,6 @@ async fn rotation_by_age(backend: Backend) {
     kms.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rotation_by_age_on_sqlite() {
-    rotation_by_age(Backend::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rotation_by_age_on_postgres() {
-    rotation_by_age(Backend::Postgres).await;
-}
-
 /// Wraps by many clients at once, across restarts: no version wraps more often than it may, and nothing else is refused.
 async fn rotation_by_wraps(backend: Backend) {
     const MOST: u32 = 50;
@@ -149,16 +139,6 @@ async fn rotation_by_wraps(backend: Backend) {
     assert!(records.iter().all(|record| record.detail.as_ref().unwrap().contains(r#""cause":"wraps""#)));
     assert_eq!(records.len() + 1, described(&kms, &key).await.versions.len());
     kms.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rotation_by_wraps_on_sqlite() {
-    rotation_by_wraps(Backend::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rotation_by_wraps_on_postgres() {
-    rotation_by_wraps(Backend::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,16 +273,6 @@ async fn usage(backend: Backend) {
     kms.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn usage_on_sqlite() {
-    usage(Backend::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn usage_on_postgres() {
-    usage(Backend::Postgres).await;
-}
-
 /// Lets time pass, and the server take note of it.
 async fn wait(kms: &TestKms, time: Duration) {
     kms.server.service.destroy_due().await.unwrap();
@@ -367,16 +337,6 @@ async fn destroyed_after_the_wait(backend: Backend) {
     stopped.start_again().await.unwrap().stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn destroyed_after_the_wait_on_sqlite() {
-    destroyed_after_the_wait(Backend::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn destroyed_after_the_wait_on_postgres() {
-    destroyed_after_the_wait(Backend::Postgres).await;
-}
-
 /// Whoever writes into the database cannot make a key wait any shorter.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_watch_makes_the_wait_longer() {
@@ -394,4 +354,11 @@ async fn an_edited_watch_makes_the_wait_longer() {
     wait(&kms, 2 * DAY).await;
     until(async || (described(&kms, &key).await.state == KeyState::Destroyed).then_some(())).await;
     kms.stop().await;
+}
+
+on_both! {
+    rotation_by_age: rotation_by_age_on_sqlite, rotation_by_age_on_postgres;
+    rotation_by_wraps: rotation_by_wraps_on_sqlite, rotation_by_wraps_on_postgres;
+    usage: usage_on_sqlite, usage_on_postgres;
+    destroyed_after_the_wait: destroyed_after_the_wait_on_sqlite, destroyed_after_the_wait_on_postgres;
 }

@@ -1,5 +1,20 @@
 //! The product's tests, through its own surfaces.
 
+/// Makes of each `async fn case(backend: Backend)` a test on SQLite and one on PostgreSQL.
+macro_rules! on_both {
+    ($($case:ident: $sqlite:ident, $postgres:ident;)+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $sqlite() {
+            $case(keyward_tests::Backend::Sqlite).await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $postgres() {
+            $case(keyward_tests::Backend::Postgres).await;
+        }
+    )+};
+}
+
 mod authorisation;
 mod callers;
 mod cli;

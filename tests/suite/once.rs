@@ -221,20 +221,6 @@ async fn only_creations_take_a_name() {
     kms.stop().await;
 }
 
-macro_rules! on_both {
-    ($($case:ident: $sqlite:ident, $postgres:ident;)+) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $sqlite() {
-            $case(Backend::Sqlite).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $postgres() {
-            $case(Backend::Postgres).await;
-        }
-    )+};
-}
-
 on_both! {
     every_creation_is_made_once: once_on_sqlite, once_on_postgres;
     a_name_stands_for_one_request_of_one_principal: a_name_on_sqlite, a_name_on_postgres;

@@ -126,20 +126,6 @@ async fn nothing_accepted_is_forgotten(backend: Backend) {
     }
 }
 
-macro_rules! on_both {
-    ($($case:ident: $sqlite:ident, $postgres:ident;)+) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $sqlite() {
-            $case(Backend::Sqlite).await;
-        }
-
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $postgres() {
-            $case(Backend::Postgres).await;
-        }
-    )+};
-}
-
 on_both! {
     accepted_made_and_asked_about: accepted_on_sqlite, accepted_on_postgres;
     one_name_one_operation: one_name_on_sqlite, one_name_on_postgres;
