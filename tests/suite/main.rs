@@ -6,6 +6,7 @@ mod cli;
 mod concurrency;
 mod crash;
 mod database_faults;
+mod day;
 mod disk;
 mod doctor;
 mod errors;
