@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod database_faults;
 mod day;
+mod deploy;
 mod disk;
 mod doctor;
 mod errors;
