@@ -40,8 +40,8 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
     let mut lines = page.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         if let Some(language) = line.strip_prefix("```") {
-            let text = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
-            blocks.push(Block { line: number + 1, language, text: text.map(|line| format!("{line}\n")).collect() });
+            let text: Vec<_> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
+            blocks.push(Block { line: number + 1, language, text: text.join("\n") + "\n" });
         }
     }
     blocks
@@ -49,13 +49,11 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
 
 /// The blocks in these languages as one script that says which block failed.
 fn script(page: &str, languages: &[&str]) -> String {
-    let mut script = "set -Eeuo pipefail\ntrap 'echo \"the block at line $here failed\" >&2' ERR\n".to_owned();
     let chosen: Vec<_> = blocks(page).into_iter().filter(|block| languages.contains(&block.language)).collect();
     assert!(chosen.len() > 4, "{languages:?}");
-    for Block { line, text, .. } in chosen {
-        script.push_str(&format!("here={line}\n{text}"));
-    }
-    script
+    let chosen: Vec<_> = chosen.iter().map(|Block { line, text, .. }| format!("here={line}\n{text}")).collect();
+    let head = "set -Eeuo pipefail\ntrap 'echo \"the block at line $here failed\" >&2' ERR\n";
+    head.to_owned() + &chosen.concat()
 }
 
 async fn bash(folder: &Path, path: &str, variables: &[(&str, String)], script: &str) -> Ended {
@@ -116,7 +114,7 @@ impl Machine {
         let write = |name: &str, text: &str| {
             let file = self.at("etc/keyward").join(name);
             fs::write(&file, text).unwrap();
-            let mode = if name.ends_with(".key") { 0o600 } else { 0o644 };
+            let mode = if file.extension() == Some("key".as_ref()) { 0o600 } else { 0o644 };
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         };
         write("clinic-ca.pem", &identities.ca_pem);

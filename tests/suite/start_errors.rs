@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use cryptoki::context::Pkcs11;
 use keyward_tests::{Backend, Sql, StoppedKms, TestKms, host_command};
 
 async fn installation(backend: Backend) -> StoppedKms {
@@ -145,4 +146,28 @@ async fn check_config_says_everything_at_once() {
     }
     // Nothing was made.
     assert!(!unmade.folder().join("database").exists() && !unmade.folder().join("anchor").exists());
+}
+
+/// As the operators' page says: in the token first, then in the file. In between no server starts, however often it is
+/// tried, and nothing is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pin_can_be_changed() {
+    let stopped = installation(Backend::Sqlite).await;
+    let old = stopped.config.key_store.pin().unwrap();
+    {
+        // It holds the module open; what follows goes past our code.
+        let _hsm = stopped.hsm().await;
+        let pkcs11 = Pkcs11::new(&stopped.config.key_store.module).unwrap();
+        let label = &stopped.config.key_store.token_label;
+        let ours = |slot: &_| pkcs11.get_token_info(*slot).is_ok_and(|token| token.label() == label);
+        let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(ours).unwrap();
+        pkcs11.open_rw_session(slot).unwrap().set_pin(&old, &"2718281828".to_owned().into()).unwrap();
+    }
+    for _ in 0..4 {
+        refused(&stopped, &["refused the PIN", "[key_store] pin_file"]).await;
+    }
+    fs::write(stopped.config.key_store.pin_file.as_ref().unwrap(), "2718281828\n").unwrap();
+    stopped.process(None).await.unwrap().kill().await;
+    let sound = host_command("doctor", &stopped.config_file(), &[]).await;
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
 }
