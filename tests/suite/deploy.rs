@@ -92,6 +92,7 @@ fn the_unit_is_sound_and_tight() {
         "LoadCredential=hsm-pin:/etc/keyward/hsm-pin",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=on-failure",
+        "RestartPreventExitStatus=78",
         "ProtectSystem=strict",
         "NoNewPrivileges=yes",
         "CapabilityBoundingSet=",
