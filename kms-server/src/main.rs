@@ -31,6 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The exit code of a server that left because a call to the HSM did not return: `EX_TEMPFAIL` of sysexits.h. A restart may
 /// help; any other failure's is 1.
 const HSM_STUCK: u8 = 75;
+/// The exit code of a server whose PIN the token refused: `EX_CONFIG` of sysexits.h. Nothing should start it again by itself:
+/// the token counts wrong PINs, and locks.
+const PIN_REFUSED: u8 = 78;
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -175,11 +178,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("kms-server: {}", line(&*failure));
-            match failure.downcast_ref() {
-                Some(Unfit::HsmStuck) => ExitCode::from(HSM_STUCK),
-                Some(Unfit::Task(_)) | None => ExitCode::FAILURE,
-            }
+            exit_code(&*failure)
         }
+    }
+}
+
+fn exit_code(failure: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    use hsm::Error::{PinIncorrect, PinLocked, PinUnacceptable};
+    if let Some(Unfit::HsmStuck) = failure.downcast_ref() {
+        return ExitCode::from(HSM_STUCK);
+    }
+    match failure.downcast_ref() {
+        Some(ServeError::Hsm(PinIncorrect | PinLocked | PinUnacceptable { .. })) => ExitCode::from(PIN_REFUSED),
+        _ => ExitCode::FAILURE,
     }
 }
 

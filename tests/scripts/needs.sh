@@ -15,6 +15,11 @@ need_packages() {
     command -v c++ >/dev/null || missing+=(g++)
     command -v softhsm2-util >/dev/null || missing+=(softhsm2)
     [[ -n ${KEYWARD_TEST_POSTGRES:-} || -n $(postgres_bin) ]] || missing+=(postgresql)
+    # What the pages for operators and developers type.
+    command -v curl >/dev/null || missing+=(curl)
+    command -v jq >/dev/null || missing+=(jq)
+    command -v sqlite3 >/dev/null || missing+=(sqlite3)
+    command -v pg_dump >/dev/null || missing+=(postgresql-client)
     ((${#missing[@]} > 0)) || return 0
 
     as_root=()

@@ -10,6 +10,7 @@ mod kms;
 mod people;
 mod process;
 mod proxy;
+mod shell;
 mod sql;
 
 pub use self::{
@@ -22,6 +23,7 @@ pub use self::{
     people::{Founders, Newcomer, Trust},
     process::{Ended, Process, SIGKILL, host_command, program, run},
     proxy::{Lost, Proxy, Transaction},
+    shell::{Shell, files, kms},
     sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
 };
 

@@ -3,59 +3,11 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use keyward_tests::{
-    AUDIENCE, Backend, Ended, ISSUER, Process, SIGKILL, StoppedKms, TestKms, host_command, program, run,
+    Backend, Ended, Process, SIGKILL, Shell, StoppedKms, TestKms, files, host_command, kms, program, run,
 };
 use serde_json::Value;
 use std::os::unix::process::ExitStatusExt as _;
 use tokio::process::Command;
-
-/// `kms` with nothing of this machine's user around it.
-fn kms(home: &Path) -> Command {
-    let mut command = program("kms");
-    command.env_clear().env("HOME", home);
-    command
-}
-
-/// A person or service at a shell: `kms` as the server knows them.
-struct Shell<'a> {
-    kms: &'a TestKms,
-    token: String,
-}
-
-impl<'a> Shell<'a> {
-    fn of(kms: &'a TestKms, name: &str) -> Self {
-        let ca = kms.folder().join("ca.pem");
-        fs::write(ca, &kms.identities.ca_pem).unwrap();
-        Self { kms, token: kms.token(name) }
-    }
-
-    async fn run(&self, line: &[&str]) -> Ended {
-        let mut command = kms(self.kms.folder());
-        command.env("KMS_URL", self.kms.url("")).env("KMS_CA_FILE", self.kms.folder().join("ca.pem"));
-        run(command.env("KMS_TOKEN", &self.token).args(line)).await
-    }
-
-    /// What it prints when it succeeds.
-    async fn text(&self, line: &[&str]) -> String {
-        let ended = self.run(line).await;
-        assert_eq!(ended.status.code(), Some(0), "{line:?}: {ended:?}");
-        ended.out
-    }
-
-    /// The same, as JSON.
-    async fn json(&self, line: &[&str]) -> Value {
-        let out = self.text(&[line, &["--output", "json"]].concat()).await;
-        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{line:?}: {error}: {out}"))
-    }
-
-    /// How it fails, and what it then says.
-    async fn fails(&self, exit: i32, line: &[&str]) -> String {
-        let ended = self.run(line).await;
-        assert_eq!((ended.status.code(), ended.out.as_str()), (Some(exit), ""), "{line:?}: {ended:?}");
-        assert!(ended.err.starts_with("kms: ") || exit == 2, "{line:?}: {ended:?}");
-        ended.err
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_administer_with_kms() {
@@ -91,7 +43,7 @@ async fn people_administer_with_kms() {
     assert!(refused.contains("not permitted") && refused.contains("kms whoami"), "{refused}");
     assert!(refused.contains("code not_permitted, request "), "{refused}");
     stranger.fails(3, &["data-key", "generate", "--key", "alias/nothing"]).await;
-    let unknown = Shell { kms: &kms, token: "nobody.s.token".to_owned() }.fails(3, &["whoami"]).await;
+    let unknown = ada.with_token("nobody.s.token").fails(3, &["whoami"]).await;
     assert!(unknown.contains("KMS_TOKEN"), "{unknown}");
     let nothing = ada.fails(4, &["key", "show", "alias/nothing"]).await;
     assert!(nothing.contains("not found"), "{nothing}");
@@ -131,21 +83,6 @@ async fn without_a_server_kms_says_what_to_set() {
     let bare = run(&mut kms(home.path())).await;
     assert_eq!(bare.status.code(), Some(2), "{bare:?}");
     assert!(bare.err.contains("Exit codes") || bare.err.contains("Usage: kms"), "{bare:?}");
-}
-
-/// The files of a folder, by their path in it.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        if entry.path().is_dir() {
-            found.extend(files(&entry.path()).into_iter().map(|(path, bytes)| (format!("{name}/{path}"), bytes)));
-        } else {
-            found.insert(name, fs::read(entry.path()).unwrap());
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,25 +178,6 @@ async fn people_write_policies_with_kms() {
     kms.stop().await;
 }
 
-/// The arguments of an `init` with one administrator by certificate and one by token.
-fn founding(unmade: &StoppedKms) -> Vec<String> {
-    let folder = unmade.folder();
-    let leaf = unmade.identities.client("spiffe://clinic.example/ada");
-    for (name, text) in [
-        ("ca.pem", unmade.identities.ca_pem.clone()),
-        ("ada.pem", leaf.certificate),
-        ("ada.key", leaf.key),
-        ("jwks.json", unmade.identities.key_set()),
-        ("so-pin", "31415926\n".to_owned()),
-    ] {
-        fs::write(folder.join(name), text).unwrap();
-    }
-    let path = |name: &str| folder.join(name).display().to_string();
-    let clinic = format!("clinic={}", path("ca.pem"));
-    let trust = ["--client-ca", &clinic, "--issuer", ISSUER, "--audience", AUDIENCE, "--jwks", &path("jwks.json")];
-    trust.map(str::to_owned).to_vec()
-}
-
 fn and(arguments: &[String], more: &[&str]) -> Vec<String> {
     arguments.iter().cloned().chain(more.iter().map(|text| (*text).to_owned())).collect()
 }
@@ -276,7 +194,7 @@ async fn whoami(server: &Process, token: &str) -> kms_client::wire::whoami::Whoa
 #[tokio::test(flavor = "multi_thread")]
 async fn init_makes_an_installation_once() {
     let unmade = StoppedKms::unmade(Backend::Sqlite).await;
-    let trust = founding(&unmade);
+    let trust = unmade.founding();
     let path = |name: &str| unmade.folder().join(name).display().to_string();
     let (ada, so_pin) = (format!("ada={}", path("ada.pem")), path("so-pin"));
 
@@ -312,7 +230,7 @@ async fn init_makes_an_installation_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_person_is_declared() {
     let unmade = StoppedKms::unmade(Backend::Sqlite).await;
-    let trust = founding(&unmade);
+    let trust = unmade.founding();
     let so_pin = unmade.folder().join("so-pin").display().to_string();
     let made = init(&unmade, &and(&trust, &["--admin", "ben=ben@clinic", "--solo", "--so-pin-file", &so_pin])).await;
     assert!(made.status.success() && made.out.contains("one person"), "{made:?}");
@@ -326,7 +244,7 @@ async fn one_person_is_declared() {
 async fn init_survives_a_kill() {
     for (step, done) in [("change.before_commit", false), ("change.committed", true), ("change.remembered", true)] {
         let unmade = StoppedKms::unmade(Backend::Sqlite).await;
-        let trust = founding(&unmade);
+        let trust = unmade.founding();
         let so_pin = unmade.folder().join("so-pin").display().to_string();
         let admins = ["--admin", "ada=ada@clinic", "--admin", "ben=ben@clinic"];
         let mut command = program("kms-server");

@@ -3,16 +3,19 @@
 
 use std::fs;
 
+use cryptoki::context::Pkcs11;
 use keyward_tests::{Backend, Sql, StoppedKms, TestKms, host_command};
 
 async fn installation(backend: Backend) -> StoppedKms {
     TestKms::start(backend).await.stop().await
 }
 
-/// Starts a server that cannot start. What it says has all of these words.
+/// Starts a server that cannot start. What it says has all of these words; its exit code is 1, or 78 where the token refused
+/// the PIN, so that nobody offers it again and again.
 async fn refused(stopped: &StoppedKms, words: &[&str]) {
     let ended = stopped.process(None).await.expect_err("the server must not start");
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let code = if words.contains(&"refused the PIN") { 78 } else { 1 };
+    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
     // Log lines are JSON.
     let lines: Vec<_> = ended.err.lines().filter(|line| !line.starts_with('{')).collect();
     let [line] = lines.as_slice() else { panic!("not one line: {ended:?}") };
@@ -145,4 +148,25 @@ async fn check_config_says_everything_at_once() {
     }
     // Nothing was made.
     assert!(!unmade.folder().join("database").exists() && !unmade.folder().join("anchor").exists());
+}
+
+/// As the operators' page says: in the token first, then in the file. In between no server starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pin_can_be_changed() {
+    let stopped = installation(Backend::Sqlite).await;
+    let old = stopped.config.key_store.pin().unwrap();
+    {
+        // It holds the module open; what follows goes past our code.
+        let _hsm = stopped.hsm().await;
+        let pkcs11 = Pkcs11::new(&stopped.config.key_store.module).unwrap();
+        let label = &stopped.config.key_store.token_label;
+        let ours = |slot: &_| pkcs11.get_token_info(*slot).is_ok_and(|token| token.label() == label);
+        let slot = pkcs11.get_slots_with_token().unwrap().into_iter().find(ours).unwrap();
+        pkcs11.open_rw_session(slot).unwrap().set_pin(&old, &"2718281828".to_owned().into()).unwrap();
+    }
+    refused(&stopped, &["refused the PIN", "[key_store] pin_file"]).await;
+    fs::write(stopped.config.key_store.pin_file.as_ref().unwrap(), "2718281828\n").unwrap();
+    stopped.process(None).await.unwrap().kill().await;
+    let sound = host_command("doctor", &stopped.config_file(), &[]).await;
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
 }
