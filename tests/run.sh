@@ -16,6 +16,8 @@ source tests/scripts/say.sh
 source tests/scripts/needs.sh
 # shellcheck source=scripts/services.sh
 source tests/scripts/services.sh
+# shellcheck source=scripts/fuzz.sh
+source tests/scripts/fuzz.sh
 
 usage() {
     cat <<'USAGE'
@@ -23,6 +25,7 @@ usage: tests/run.sh                       everything: format, lints, tests on bo
        tests/run.sh test [nextest's]      the tests only, e.g. `tests/run.sh test unwrap`
        tests/run.sh bench [--quick] [--postgres] [--json FILE]
                                           raw HSM decryption against unwrap and generate over HTTPS
+       tests/run.sh fuzz [--minutes N]    every fuzz target, for N minutes in all (5): does any parser break its word?
        tests/run.sh crash [--kills N]     kill -9 at random moments under load, on both databases: is anything lost?
 
 A PostgreSQL to use instead of a temporary one goes into KEYWARD_TEST_POSTGRES (postgres://...): its user makes databases.
@@ -33,7 +36,7 @@ main() {
     local suite=${1:-all}
     (($# == 0)) || shift
     case $suite in
-    all | test | bench | crash) ;;
+    all | test | bench | crash | fuzz) ;;
     -h | --help | help)
         usage
         return
@@ -62,10 +65,10 @@ suite_all() {
     need_deny
     step 'hygiene' tests/scripts/hygiene.sh
     step 'format' cargo fmt --all --check
-    step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
+    # The fuzz targets are checked by this too, beside everything that they share.
+    step 'lints' cargo clippy --workspace --all-targets --locked --features "$fuzz_features" -- -D warnings
     step 'bans, licences, sources' cargo deny --workspace --locked check --hide-inclusion-graph bans licenses sources
     step 'documents' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
-    step 'fuzz targets' cargo check --locked --manifest-path kms-client/fuzz/Cargo.toml --target-dir "$target/fuzz"
     step 'binaries' cargo build --workspace --locked
     start_services
     step 'doctests' cargo test --workspace --doc --locked
@@ -101,6 +104,20 @@ suite_crash() {
     passed_step 'binaries' || exit 1
     start_services
     run own_tokens "$target/debug/crash" "$@"
+}
+
+suite_fuzz() {
+    local minutes=5
+    if [[ ${1:-} == --minutes && ${2:-} =~ ^[1-9][0-9]{0,3}$ ]]; then
+        minutes=$2
+        shift 2
+    fi
+    if (($# > 0)); then
+        usage >&2
+        exit 2
+    fi
+    start_softhsm
+    fuzz_all "$minutes"
 }
 
 # own_tokens PROGRAM ARGUMENTS...: with a SoftHSM folder of its own.

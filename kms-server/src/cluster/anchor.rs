@@ -153,9 +153,7 @@ impl Anchor {
     }
 
     fn text(&self, key: &RowKey, revision: Revision, hash: [u8; 32]) -> Result<String, LoadError> {
-        let remembered = Remembered { revision, hash: hex::encode(hash), audit: (self.audit_head)() };
-        let mac = hex::encode(key.anchor(&bytes(&remembered)?));
-        serde_json::to_string(&Authenticated { remembered, mac }).map_err(|error| LoadError::Anchor(error.to_string()))
+        authenticate(key, Remembered { revision, hash: hex::encode(hash), audit: (self.audit_head)() })
     }
 }
 
@@ -190,7 +188,12 @@ impl AnchorToken {
     }
 }
 
-fn authentic(key: &RowKey, text: &[u8], place: &'static str) -> Result<Remembered, LoadError> {
+pub(super) fn authenticate(key: &RowKey, remembered: Remembered) -> Result<String, LoadError> {
+    let mac = hex::encode(key.anchor(&bytes(&remembered)?));
+    serde_json::to_string(&Authenticated { remembered, mac }).map_err(|error| LoadError::Anchor(error.to_string()))
+}
+
+pub(super) fn authentic(key: &RowKey, text: &[u8], place: &'static str) -> Result<Remembered, LoadError> {
     let altered = || LoadError::Anchor(format!("the {place} is not what a node of this installation wrote"));
     let read: Authenticated = serde_json::from_slice(text).map_err(|_| altered())?;
     let mut mac = [0; 32];

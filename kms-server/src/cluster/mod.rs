@@ -7,6 +7,8 @@ mod anchor;
 mod authentication;
 mod commit;
 mod deletion;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod load;
 mod objects;
 mod receipt;

@@ -118,8 +118,16 @@ impl Config {
     ///
     /// [`ConfigError`] if it cannot be read or understood.
     pub fn parse(path: &Path) -> Result<Self, ConfigError> {
-        let text = read(path)?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| {
+        Self::parse_text(path, &read(path)?)
+    }
+
+    /// The same of a file that was read, with this path.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it cannot be understood.
+    pub fn parse_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let number = before.split('\n').count();
             // No secret can stand there: all of them are in files of their own.

@@ -3,7 +3,8 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, header},
+    extract::Query,
+    http::{HeaderMap, Uri, header},
 };
 use http_body_util::BodyExt as _;
 use kms_client::wire::batch::MOST_ITEMS;
@@ -57,8 +58,16 @@ pub(super) fn items(json: &[u8]) -> Result<Vec<&RawValue>, Error> {
     Err(Error::Invalid { code: Refusal::BatchSize, detail })
 }
 
+/// Decodes the query of a request.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(invalid_query(&rejection.body_text())),
+    }
+}
+
 /// What is wrong with a query string, from the words of its decoder.
-pub(super) fn invalid_query(message: &str) -> Error {
+fn invalid_query(message: &str) -> Error {
     let message = message.rsplit_once("query string: ").map_or(message, |(_, rest)| rest);
     let (field, reason) = message.split_once(": ").unwrap_or(("", message));
     if is_field(field) {

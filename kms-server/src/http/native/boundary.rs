@@ -93,7 +93,7 @@ impl Boundary {
 }
 
 /// The id of the caller's trace (W3C Trace Context, version 00: `traceparent` is version, trace, span and flags).
-fn trace_id(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut fields = headers.get_all("traceparent").iter();
     let (Some(field), None) = (fields.next(), fields.next()) else { return None };
     let parts: Vec<_> = field.to_str().ok()?.split('-').collect();

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts as _, Query, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts as _, RawPathParams, Request},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
@@ -126,10 +126,7 @@ impl Exchange {
 
     /// The query, decoded.
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        match Query::try_from_uri(&self.parts.uri) {
-            Ok(Query(query)) => Ok(query),
-            Err(rejection) => Err(body::invalid_query(&rejection.body_text())),
-        }
+        body::query(&self.parts.uri)
     }
 
     /// A part of the path, decoded.

@@ -17,6 +17,8 @@ mod document;
 mod error;
 mod exchange;
 mod explain;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key_deletion;
 mod keys;
 mod names;

@@ -1,0 +1,4 @@
+//! See `src/chain.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kms_client_fuzz::chain::check(bytes));

@@ -1,0 +1,4 @@
+//! See `src/config.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kms_server_fuzz::config::check(bytes));

@@ -1,0 +1,4 @@
+//! See `src/token.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kms_server_fuzz::token::check(bytes));
