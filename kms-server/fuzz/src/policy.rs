@@ -43,7 +43,7 @@ fn assert_allowed(statement: &Statement) {
         if statement.permits {
             assert!(action.is_data(), "{statement:?}");
         } else {
-            assert!(!action.is_always_open() && !action.is_hosts(), "{statement:?}");
+            assert!(!action.is_always_open() && !action.is_internal(), "{statement:?}");
         }
     }
 }
