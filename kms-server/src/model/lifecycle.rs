@@ -50,6 +50,13 @@ pub struct Deletion {
     pub revoked: bool,
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that declares it derives no default")]
+impl Default for RotationCause {
+    fn default() -> Self {
+        Self::Requested
+    }
+}
+
 impl Rotation {
     /// A rotation after so many days, `None`: not by age, and so many wraps.
     ///

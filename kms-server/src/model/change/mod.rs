@@ -68,6 +68,8 @@ pub enum Operation {
         region: Region,
         environment: Environment,
         key_store: Name,
+        // Changes made before there was such a thing are still read.
+        #[serde(default)]
         rotation: Rotation,
         material: NewKeyVersion,
     },
@@ -77,11 +79,13 @@ pub enum Operation {
         owner: Option<Owner>,
         tags: Option<Tags>,
         aliases: Option<Vec<Alias>>,
+        #[serde(default)]
         rotation: Option<Rotation>,
     },
     RotateKey {
         key: KeyId,
         version: KeyVersion,
+        #[serde(default)]
         cause: RotationCause,
         material: NewKeyVersion,
     },
