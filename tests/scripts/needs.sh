@@ -15,6 +15,7 @@ need_packages() {
     command -v c++ >/dev/null || missing+=(g++)
     command -v softhsm2-util >/dev/null || missing+=(softhsm2)
     [[ -n ${KEYWARD_TEST_POSTGRES:-} || -n $(postgres_bin) ]] || missing+=(postgresql)
+    [[ -n $(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1') ]] || missing+=(faketime)
     ((${#missing[@]} > 0)) || return 0
 
     as_root=()

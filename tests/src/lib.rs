@@ -4,24 +4,28 @@
 mod clock;
 mod connection;
 mod database;
+mod fake_time;
 mod faults;
 mod identities;
 mod kms;
 mod people;
 mod process;
 mod proxy;
+mod small_disk;
 mod sql;
 
 pub use self::{
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,
+    fake_time::{Clocks, FakeTime},
     faults::{Faults, rv},
     identities::{AUDIENCE, ISSUER, Identities, Leaf, TokenClaims},
     kms::{StoppedKms, TestKms, softhsm_module},
     people::{Founders, Newcomer, Trust},
     process::{Ended, Process, SIGKILL, host_command, program, run},
     proxy::{Lost, Proxy, Transaction},
+    small_disk::SmallDisk,
     sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
 };
 
