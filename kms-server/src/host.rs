@@ -16,7 +16,7 @@ use crate::{
     model::{self, Change, Clock, Error, Ids, Operation, Reason, Refusal, Revision},
     policy::Policies,
     recover::Recovery,
-    serve::{self, Foundation, ServeError},
+    serve::{self, Foundation, ServeError, check_clock},
     store::{HsmRoots, Store},
     supervisor::Supervisor,
 };
@@ -52,7 +52,8 @@ pub async fn initialise(
     host.change(operation).await
 }
 
-/// Accepts a database that is older than what this host or the token remembers.
+/// Accepts a database that is older than what this host or the token remembers, or whose newest change was made by a clock
+/// that was ahead.
 ///
 /// # Errors
 ///
@@ -61,7 +62,8 @@ pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Rea
     let foundation = Foundation::open(config, &clock).await?;
     let host = Host::open(config, clock, foundation, false).await?;
     let remembered = host.cluster.remembered().await?;
-    if !host.cluster.is_older().await? {
+    let behind = check_clock(&host.store, host.clock.as_ref()).await.is_err();
+    if !behind && !host.cluster.is_older().await? {
         let detail = "the database is not older than what is remembered; there is nothing to accept";
         return Err(Error::conflict(Refusal::InvalidState, detail).into());
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hsm::{Hsm, ObjectId, Uptime};
+use jiff::{SignedDuration, Timestamp};
 use kms_client::id::NodeId;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -58,6 +59,8 @@ pub enum ServeError {
     OtherToken(&'static str),
     #[error("the address {address} cannot be listened on: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the clock says {now}, but the newest control change was made at {newest}: time does not go back")]
+    ClockBehind { now: Timestamp, newest: Timestamp },
     #[error("the folder `{}` cannot be made: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
 }
@@ -120,6 +123,9 @@ impl ServeError {
             Self::Hsm(error) => return hsm_advice(error),
             Self::OtherToken(_) => "see [key_store]: name the token that the installation was made with",
             Self::Listen { .. } => "stop what listens there, or name another address in [listen]",
+            Self::ClockBehind { .. } => {
+                "set the clock right; only if it was ahead when that change was made, run `kms-server accept-database`"
+            }
             Self::Folder { .. } => {
                 "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write"
             }
@@ -291,6 +297,7 @@ impl Server {
             return Err(ServeError::NotInitialised);
         }
         let Foundation { store, hsm, roots, secrets } = foundation;
+        check_clock(&store, clock.as_ref()).await?;
         let audit_key = (roots.audit_object, roots.audit_public_key);
         let audit = Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &core).await?;
         // It was empty until now, and only this function sets it.
@@ -383,6 +390,20 @@ impl Server {
         tracing::info!("stopped");
     }
 }
+
+/// What has ended by the time of the newest change must not live again because the wall clock went back meanwhile.
+///
+/// # Errors
+///
+/// [`ServeError::ClockBehind`], and that of the database.
+pub async fn check_clock(store: &Store, clock: &dyn Clock) -> Result<(), ServeError> {
+    let newest = store.read().await?.newest_change().await?;
+    let (now, newest) = (clock.now(), newest.map_or(Timestamp::MIN, |change| change.committed_at));
+    if newest.duration_since(now) > CLOCK_SLACK { Err(ServeError::ClockBehind { now, newest }) } else { Ok(()) }
+}
+
+/// So far the clocks of hosts may differ.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// Finds every version's object in the token. One that is missing or not itself is not used; the others are.
 async fn load_keys(hsm: &Hsm, state: &ControlState) -> Result<(), ServeError> {

@@ -20,6 +20,7 @@ need_packages() {
     command -v jq >/dev/null || missing+=(jq)
     command -v sqlite3 >/dev/null || missing+=(sqlite3)
     command -v pg_dump >/dev/null || missing+=(postgresql-client)
+    [[ -n $(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1') ]] || missing+=(faketime)
     ((${#missing[@]} > 0)) || return 0
 
     as_root=()

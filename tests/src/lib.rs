@@ -4,6 +4,7 @@
 mod clock;
 mod connection;
 mod database;
+mod fake_time;
 mod faults;
 mod identities;
 mod kms;
@@ -11,12 +12,14 @@ mod people;
 mod process;
 mod proxy;
 mod shell;
+mod small_disk;
 mod sql;
 
 pub use self::{
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,
+    fake_time::{Clocks, FakeTime},
     faults::{Faults, rv},
     identities::{AUDIENCE, ISSUER, Identities, Leaf, TokenClaims},
     kms::{StoppedKms, TestKms, softhsm_module},
@@ -24,6 +27,7 @@ pub use self::{
     process::{Ended, Process, SIGKILL, host_command, program, run},
     proxy::{Lost, Proxy, Transaction},
     shell::{Shell, files, kms},
+    small_disk::SmallDisk,
     sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
 };
 

@@ -108,6 +108,11 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// What it has written to standard error until now.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -131,12 +136,18 @@ impl StoppedKms {
     ///
     /// How it ended, if it did not come to serve.
     pub async fn process(&self, crash_at: Option<&str>) -> Result<Process, Ended> {
-        let mut command = program("kms-server");
-        command.arg("serve").arg("--config").arg(self.config_file());
+        let mut command = self.command();
         if let Some(place) = crash_at {
             command.env("KEYWARD_CRASH_AT", place);
         }
         Process::start(command, &self.identities.ca_pem).await
+    }
+
+    /// The command that runs the real server on this installation.
+    pub fn command(&self) -> Command {
+        let mut command = program("kms-server");
+        command.arg("serve").arg("--config").arg(self.config_file());
+        command
     }
 }
 

@@ -43,7 +43,7 @@ const STEPS: [(&str, bool); 5] = [
 const FOREIGN: ObjectId = ObjectId::new([0xf0; ObjectId::LEN]);
 
 /// An installation with a key in use, and an object in its token that is somebody else's.
-async fn installation(backend: Backend) -> (StoppedKms, KeyName) {
+pub(crate) async fn installation(backend: Backend) -> (StoppedKms, KeyName) {
     let kms = TestKms::start(backend).await;
     let key = kms.usable_key("records", "clinical").await;
     let stopped = kms.stop().await;
@@ -75,7 +75,7 @@ async fn killed(
 }
 
 /// Verifies the log from outside.
-async fn whole(stopped_or_running: &std::path::Path, when: &str) {
+pub(crate) async fn whole(stopped_or_running: &std::path::Path, when: &str) {
     let verified = host_command("verify-audit", stopped_or_running, &[]).await;
     assert!(verified.status.success(), "{when}: {verified:?}");
     assert!(verified.out.lines().count() > 0, "{when}: {verified:?}");
@@ -83,7 +83,7 @@ async fn whole(stopped_or_running: &std::path::Path, when: &str) {
 }
 
 /// How many records say that this was allowed.
-async fn allowed(kms: &TestKms, action: &str) -> usize {
+pub(crate) async fn allowed(kms: &TestKms, action: &str) -> usize {
     let search = AuditSearch {
         action: Some(action.parse().unwrap()),
         outcome: Some(Outcome::Allowed),
@@ -97,7 +97,7 @@ async fn allowed(kms: &TestKms, action: &str) -> usize {
 }
 
 /// The token holds what the database says is in use, what the installation stands on, and the stranger's object.
-async fn nothing_left_over(stopped: &StoppedKms, step: &str) {
+pub(crate) async fn nothing_left_over(stopped: &StoppedKms, step: &str) {
     let store = Store::open_to_read(&stopped.config.database.database().unwrap()).await.unwrap();
     let mut tx = store.read().await.unwrap();
     let roots = tx.roots().await.unwrap().unwrap();
@@ -107,9 +107,13 @@ async fn nothing_left_over(stopped: &StoppedKms, step: &str) {
     assert_eq!(tx.objects_in(HsmObjectState::Abandoned).await.unwrap(), [], "{step}");
     drop(tx);
     store.close().await;
+    assert_eq!(held(stopped).await, expected, "{step}");
+}
+
+/// The keys that the token holds, whoever made them.
+pub(crate) async fn held(stopped: &StoppedKms) -> BTreeSet<ObjectId> {
     let held = stopped.hsm().await.objects().await.unwrap();
-    let held = held.iter().filter(|object| object.class != ObjectClass::Data).map(|object| object.id.unwrap());
-    assert_eq!(held.collect::<BTreeSet<_>>(), expected, "{step}");
+    held.iter().filter(|object| object.class != ObjectClass::Data).map(|object| object.id.unwrap()).collect()
 }
 
 async fn every_step_of_create(backend: Backend) {

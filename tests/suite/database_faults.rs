@@ -34,7 +34,7 @@ async fn behind_a_proxy() -> (TestKms, Proxy, KeyName) {
 }
 
 /// What callers may be told while the database is away.
-fn is_outage(refused: &client::Error) -> bool {
+pub(crate) fn is_outage(refused: &client::Error) -> bool {
     matches!(
         refused.code(),
         Some(Code::AuditUnavailable | Code::LeaseLost | Code::StoreUnavailable | Code::OutcomeUnknown)
@@ -52,8 +52,8 @@ async fn ready(kms: &TestKms) -> u16 {
 }
 
 /// Every record of an allowed operation.
-async fn allowed(kms: &TestKms) -> BTreeSet<RecordId> {
-    let (audrey, mut found, mut cursor) = (kms.client("audrey"), BTreeSet::new(), None);
+pub(crate) async fn allowed(audrey: &Client) -> BTreeSet<RecordId> {
+    let (mut found, mut cursor) = (BTreeSet::new(), None);
     loop {
         let search = AuditSearch { limit: Some(1000), cursor, ..AuditSearch::default() };
         let page = audrey.search_audit(&search).await.unwrap();
@@ -104,7 +104,7 @@ async fn the_database_goes_away_under_load_and_comes_back() {
     };
     tokio::join!(join_all(work), outages);
     assert_eq!(ready(&kms).await, 200);
-    let (acknowledged, recorded) = (acknowledged.into_inner().unwrap(), allowed(&kms).await);
+    let (acknowledged, recorded) = (acknowledged.into_inner().unwrap(), allowed(&kms.client("audrey")).await);
     assert_eq!(acknowledged.difference(&recorded).collect::<Vec<_>>(), Vec::<&RecordId>::new());
     whole(&kms).await;
     kms.stop().await;
@@ -176,7 +176,7 @@ async fn records_whose_commit_is_in_doubt_are_there_once() {
         let answer = storage.generate_data_key(&generate(&key)).await;
         sprung.await;
         match answer {
-            Ok(made) => assert!(allowed(&kms).await.contains(&made.record), "{lost:?}"),
+            Ok(made) => assert!(allowed(&kms.client("audrey")).await.contains(&made.record), "{lost:?}"),
             Err(refused) => assert!(is_outage(&refused), "{lost:?}: {refused:?}"),
         }
         until(async || storage.generate_data_key(&generate(&key)).await.ok()).await;

@@ -49,7 +49,7 @@ async fn unwrap(storage: &Client, unwrap: &UnwrapDataKey) -> Result<(), Code> {
     }
 }
 
-async fn metric(kms: &TestKms, name: &str) -> f64 {
+pub(crate) async fn metric(kms: &TestKms, name: &str) -> f64 {
     let (_, text) = kms.operations("/metrics").await;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("no metric {name} in {text}")).parse().unwrap()

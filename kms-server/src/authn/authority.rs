@@ -5,7 +5,7 @@
 //! [`PeerCertificates`](super::PeerCertificates). There are no revocation lists: to cut a certificate off, remove its
 //! credential or its authority.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -22,13 +22,16 @@ use rustls::{
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate::first_invalid;
-use crate::model::{ClientCa, ControlState, Error, TrustState};
+use crate::model::{ClientCa, Clock, ControlState, Error, TrustState};
 
 /// Verifies client certificates in TLS handshakes against the newest prepared state.
 pub struct ClientCertificates {
     algorithms: WebPkiSupportedAlgorithms,
     /// `None` while no authority is trusted.
     verifier: ArcSwapOption<Verifier>,
+    clock: Arc<dyn Clock>,
+    /// What both faces of the clock said at the start.
+    started: (Timestamp, Duration),
 }
 
 #[derive(Debug)]
@@ -89,14 +92,20 @@ impl Authority {
     }
 }
 
-impl Default for ClientCertificates {
-    fn default() -> Self {
-        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        Self { algorithms, verifier: ArcSwapOption::empty() }
-    }
-}
-
 impl ClientCertificates {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let started = (clock.now(), clock.boot());
+        Self { algorithms, verifier: ArcSwapOption::empty(), clock, started }
+    }
+
+    /// The time by which handshakes judge: as cluster time, it does not jump with the wall clock.
+    fn now(&self) -> UnixTime {
+        let (wall, boot) = self.started;
+        let started = Duration::try_from(wall.as_duration()).unwrap_or_default();
+        UnixTime::since_unix_epoch(started.saturating_add(self.clock.boot().saturating_sub(boot)))
+    }
+
     /// Verifies against the authorities that are trusted at `state` from now on.
     pub(super) fn replace(&self, state: &ControlState) {
         let authorities: Vec<Authority> = state
@@ -154,10 +163,10 @@ impl ClientCertVerifier for ClientCertificates {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
+        _wall: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         match &*self.verifier.load() {
-            Some(verifier) => verifier.0.verify_client_cert(end_entity, intermediates, now),
+            Some(verifier) => verifier.0.verify_client_cert(end_entity, intermediates, self.now()),
             None => Err(CertificateError::UnknownIssuer.into()),
         }
     }

@@ -57,7 +57,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, supervisor: Supervisor) -> Self {
         Self {
-            client_certificates: Arc::default(),
+            client_certificates: Arc::new(ClientCertificates::new(Arc::clone(&clock))),
             jwks: Jwks::new(clock, supervisor),
             remembered: Remembered::default(),
         }

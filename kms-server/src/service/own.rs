@@ -120,7 +120,7 @@ impl Service {
                 Ok(material) => material,
                 Err(error) => {
                     service.unmake_object(object).await;
-                    service.note_failure(&key, version, &error).await;
+                    service.note_failure(&key, version, cause, &error).await;
                     return Err(error);
                 }
             };
@@ -183,7 +183,8 @@ impl Service {
         }
     }
 
-    async fn note_failure(&self, key: &Key, version: KeyVersion, error: &Error) {
+    async fn note_failure(&self, key: &Key, version: KeyVersion, cause: RotationCause, error: &Error) {
+        metrics::counter!("keyward_rotations_failed_total", "cause" => cause.as_str()).increment(1);
         let record = Draft {
             outcome: Recorded::Failed,
             reason: error.code().to_owned(),

@@ -97,18 +97,17 @@ impl WrapCounts {
             let mut tx = self.store.begin().await?;
             let from = tx.wraps_reserved(key, version).await?;
             let to = from.saturating_add(self.block).min(rotation.max_wraps());
+            // Another node may have been here in between.
+            if to > from && !tx.reserve_wraps(key, version, from, to).await? {
+                continue;
+            }
+            // After an unknown outcome the block may be reserved: it is lost then, which is on the safe side.
+            tx.commit().await?;
             if rotation.nearly_spent(to) {
+                // Only now: whoever is woken looks at what is committed.
                 self.nearly_spent.notify_one();
             }
-            if to <= from {
-                return Ok(0);
-            }
-            // Another node may have been here in between.
-            if tx.reserve_wraps(key, version, from, to).await? {
-                // After an unknown outcome the block may be reserved: it is lost then, which is on the safe side.
-                tx.commit().await?;
-                return Ok(to - from);
-            }
+            return Ok(to.saturating_sub(from));
         }
     }
 

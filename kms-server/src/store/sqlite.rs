@@ -114,8 +114,20 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .max_connections(connections)
         .acquire_timeout(TURN_TIMEOUT)
         .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(is_fresh(connection)))
         .idle_timeout(None)
         .max_lifetime(None)
+}
+
+/// Whether a transaction may begin. After some faults, a full disk among them, SQLite has rolled back by itself
+/// (<https://sqlite.org/lang_transaction.html>, "Response To Errors Within A Transaction"). The driver's own ROLLBACK then
+/// fails, and it believes for ever after that a transaction is open: such a connection is closed, and another takes its place.
+async fn is_fresh(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may still be under way; this waits its turn.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 async fn pool_to_read(options: &SqliteConnectOptions) -> Result<SqlitePool, Error> {

@@ -222,7 +222,7 @@ fn what_a_policy_may_not_say_is_refused_with_its_place() {
              forbid (principal, action in [Action::\"remove_policy\"], resource);",
             "line 2, column 1: `remove_policy` cannot be forbidden",
         ),
-        ("forbid (principal, action == Action::\"recover_admin\", resource);", "only the host does `recover_admin`"),
+        ("forbid (principal, action == Action::\"recover_admin\", resource);", "no caller ever does `recover_admin`"),
         ("forbid (principal, action == Action::\"unwarp\", resource);", "unwarp"),
         ("forbid (principal, action == Action::\"data\", resource);", "line 1"),
         ("forbid (principal, action == Action::\"unwrap\", resource) when { resource.clas == \"\" };", "clas"),
