@@ -30,3 +30,4 @@ mod search;
 mod start_errors;
 mod structure;
 mod tls;
+mod traces;
