@@ -23,7 +23,7 @@ use kms_server::{
     recover::{self, Recovery, RecoveryProof},
     serve::{self, ServeError, Server, Unfit},
     store::Store,
-    telemetry::{self, LogFormat, LogSection},
+    telemetry::{self, LogFormat, LogSection, Spans},
 };
 use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{SignalKind, signal};
@@ -220,8 +220,12 @@ fn run(command: Subcommands) -> Result<ExitCode, Failure> {
     match command {
         Subcommands::Serve { config } => {
             let config = configured(&config)?;
-            telemetry::log(&config.log);
-            block_on(serve(&config, None))??;
+            let traced = |traces| telemetry::log_and_trace(&config.log, traces, Arc::new(SystemClock));
+            let spans = config.traces.as_ref().map(traced);
+            if spans.is_none() {
+                telemetry::log(&config.log);
+            }
+            block_on(serve(&config, None, spans))??;
         }
         Subcommands::Dev(arguments) => {
             let DevArguments { data_dir, fresh, listen, operations } = arguments;
@@ -236,7 +240,7 @@ fn run(command: Subcommands) -> Result<ExitCode, Failure> {
             );
             block_on(async {
                 let installation = dev::Installation::open(&options, prepared, clock).await?;
-                serve(&installation.config.clone(), Some(installation)).await
+                serve(&installation.config.clone(), Some(installation), None).await
             })??;
         }
         Subcommands::Init(arguments) => {
@@ -312,12 +316,15 @@ fn doctor(path: &Path, output: Output) -> ExitCode {
     }
 }
 
-async fn serve(config: &Config, development: Option<dev::Installation>) -> Result<(), Failure> {
+async fn serve(config: &Config, development: Option<dev::Installation>, spans: Option<Spans>) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock);
     // Before anything else: a signal that comes while the server starts is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
+    if let Some(spans) = spans {
+        server.export(spans);
+    }
     // Only borrowed: its folder is locked for as long as it lives.
     if let Some(installation) = &development {
         let file = installation.announce(server.api, server.operations, &*clock)?;

@@ -30,6 +30,7 @@ use crate::{
     service::{Parts, Reserve, Service, WrapCounts},
     store::{HsmRoots, Store},
     supervisor::Supervisor,
+    telemetry::Spans,
 };
 
 /// Why a server cannot start, or stopped.
@@ -357,6 +358,12 @@ impl Server {
         );
         tracing::info!(node.id = %node, server.api = %server.api, server.operations = %server.operations, "serving");
         Ok(server)
+    }
+
+    /// Exports spans for as long as the server runs, those of its last requests too.
+    pub fn export(&self, spans: Spans) {
+        let stopping = self.core.clone();
+        self.core.run("traces", async move { spans.export(stopping.stopping()).await });
     }
 
     /// Reads the server's own certificate again.

@@ -11,6 +11,7 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+use tracing::Instrument as _;
 
 /// Starts tasks and notices their end. Clones share the tasks.
 #[derive(Debug, Clone)]
@@ -64,6 +65,7 @@ impl Supervisor {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, TaskFailed> {
         let (done, result) = oneshot::channel();
+        let work = work.in_current_span();
         self.start_short(name, async move {
             // Nobody may be waiting any more; the work is done all the same.
             let _unheard = done.send(work.await);

@@ -118,6 +118,11 @@ impl Process {
         self.log.lock().unwrap().clone()
     }
 
+    /// The certificate of the CA that its own is of.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
     /// Describes a client of it.
     pub fn builder(&self) -> Builder {
         Client::builder().url(format!("https://{}", self.api)).ca_pem(self.ca_pem.clone()).retries(0)

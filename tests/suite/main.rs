@@ -57,3 +57,4 @@ mod start_errors;
 mod storage_example;
 mod structure;
 mod tls;
+mod traces;

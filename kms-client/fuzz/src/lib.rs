@@ -35,6 +35,12 @@ mod tests {
         })
     }
 
+    #[test]
+    fn what_was_found() {
+        // A revision as text, which only people write, may have zeros before it.
+        super::names::check(b"00000000000");
+    }
+
     proptest! {
         #[test]
         fn any_bytes(bytes in vec(any::<u8>(), 0..256)) {

@@ -20,6 +20,7 @@ use kms_client::{
         principal::{Fingerprint, SubjectAltName},
         problem::Code,
         receipt::Revision,
+        trace::TraceParent,
     },
 };
 
@@ -78,13 +79,13 @@ pub fn check(bytes: &[u8]) {
         PrincipalName,
         Reason,
         Region,
-        Revision,
         RoleName,
         Subject,
         Surface,
+        TraceParent,
         Team,
     );
-    // Hexadecimal is read in either case.
+    // Hexadecimal is read in either case, and a number as people type it: in JSON a revision is no text.
     any_spelling!(
         text,
         BindingId,
@@ -106,6 +107,7 @@ pub fn check(bytes: &[u8]) {
         PrincipalRef,
         RecordId,
         RequestId,
+        Revision,
         RoleId,
         Signature,
         SubjectAltName,

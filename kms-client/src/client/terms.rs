@@ -1,5 +1,7 @@
 //! The terms on which changes are asked for, and the ways in which each kind of change is sent.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -9,7 +11,7 @@ use super::{
     error::Result,
     transport::{Outgoing, Repeat, encode},
 };
-use crate::wire::receipt::Revision;
+use crate::wire::{receipt::Revision, trace::TraceParent};
 
 /// What the changes of a client are bound to.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,13 @@ impl Client {
     pub fn without_waiting(&self) -> Self {
         let terms = Terms { later: true, ..self.terms.clone() };
         Self { terms, ..self.clone() }
+    }
+
+    /// The same client, whose requests belong to this place in a trace (W3C Trace Context): the server's part of each is
+    /// then found below it, and its log names the trace.
+    #[must_use]
+    pub fn in_trace(&self, parent: TraceParent) -> Self {
+        Self { transport: Arc::new(self.transport.in_trace(parent)), ..self.clone() }
     }
 
     /// Creates something new.

@@ -1,6 +1,6 @@
 //! One request and its answer: encoding, credentials, and reading problems.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -20,6 +20,7 @@ use super::{
 use crate::wire::{
     operation::OperationAnswer,
     problem::{Code, Problem},
+    trace::{TRACEPARENT, TraceParent},
 };
 
 /// Longer than any answer: a thousand records or data keys, with room to spare.
@@ -57,9 +58,10 @@ pub(super) struct Outgoing {
 pub(super) struct Transport {
     http: reqwest::Client,
     base: Url,
-    token: Option<Token>,
+    token: Option<Arc<Token>>,
     retry: Retry,
     timeout: Duration,
+    trace: Option<TraceParent>,
 }
 
 /// Why one try had no success.
@@ -77,7 +79,13 @@ impl Outgoing {
 
 impl Transport {
     pub(super) fn new(http: reqwest::Client, base: Url, token: Option<Token>, timeout: Duration, retry: Retry) -> Self {
-        Self { http, base, token, retry, timeout }
+        Self { http, base, token: token.map(Arc::new), retry, timeout, trace: None }
+    }
+
+    /// The same, whose requests belong to this trace.
+    pub(super) fn in_trace(&self, trace: TraceParent) -> Self {
+        let (http, base, token) = (self.http.clone(), self.base.clone(), self.token.clone());
+        Self { http, base, token, retry: self.retry, timeout: self.timeout, trace: Some(trace) }
     }
 
     pub(super) async fn get<A: DeserializeOwned>(&self, path: &[&str]) -> Result<A> {
@@ -160,6 +168,9 @@ impl Transport {
         }
         if let Some(key) = &outgoing.idempotency_key {
             request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(trace) = &self.trace {
+            request = request.header(TRACEPARENT, trace.to_string());
         }
         if outgoing.later {
             request = request.header(PREFER, "respond-async");

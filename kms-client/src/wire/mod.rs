@@ -25,6 +25,7 @@ pub mod receipt;
 pub mod role;
 mod spelling;
 pub mod tags;
+pub mod trace;
 pub mod trust;
 pub mod whoami;
 

@@ -1,9 +1,9 @@
-//! The terms in the head of a request are taken in the one form that they have, or refused; a trace has an id of 32 digits.
+//! The terms in the head of a request are taken in the one form that they have, or refused; a trace is named in one way.
 //! Lines of the bytes are `If-Match`, `Idempotency-Key`, `Prefer` and `traceparent`.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use kms_server::{
-    http::native::fuzzing::{expected, trace_id},
+    http::native::fuzzing::{expected, trace_parent},
     model::Action,
 };
 
@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
             Err(error) => assert_eq!(error.code(), "invalid_request", "{error}"),
         }
     }
-    if let Some(trace) = trace_id(&headers) {
-        assert!(trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()), "{trace}");
+    if let Some(parent) = trace_parent(&headers) {
+        assert_eq!(headers.get("traceparent").map(HeaderValue::as_bytes), Some(parent.to_string().as_bytes()));
     }
 }

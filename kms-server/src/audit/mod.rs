@@ -19,6 +19,7 @@ use kms_client::{
     id::{ChangeId, NodeId, RecordId},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 use self::{batch::Entry, notes::Notes};
 use crate::model::Clock;
@@ -141,7 +142,8 @@ impl Audit {
         let (done, written) = oneshot::channel();
         entry.done = Some(done);
         queue.send(entry).map_err(|_| Error::Stopped)?;
-        written.await.map_err(|_| Error::Stopped)?
+        let span = tracing::trace_span!(target: "keyward::trace", "audit.seal");
+        written.instrument(span).await.map_err(|_| Error::Stopped)?
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use kms_client::id::{ChangeId, PrincipalId};
+use tracing::Instrument as _;
 
 use super::{
     Cluster, Ledger, LoadError, Receipt, ReceiptNode, RowSum, authentication::HistoryEntry, load::check_entry,
@@ -97,7 +98,8 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             let step = self
                 .step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
                 .map_err(CommitError::Failed)?;
-            match self.write(&snapshot, change, &step, &proposal).await {
+            let span = tracing::trace_span!(target: "keyward::trace", "database.commit");
+            match self.write(&snapshot, change, &step, &proposal).instrument(span).await {
                 Ok(true) => {
                     let Proposal { rows, record, .. } = proposal;
                     let receipt = self.acknowledge(&mut ledger, change.id, &rows, step).await?;

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use super::{Config, Problem, Shared, permissions};
-use crate::telemetry;
+use crate::telemetry::{self, TracesSection};
 
 impl Config {
     /// What is wrong with it, as of this moment.
@@ -179,6 +179,9 @@ impl Config {
                 problems.push(Problem::error(field, "it is 0, so nothing would be served", "leave it out or raise it"));
             }
         }
+        if let Some(traces) = &self.traces {
+            problems.extend(trace_problems(traces));
+        }
         if let Err(detail) = telemetry::check_filter(&self.log.filter) {
             let what = format!("`{}` is no filter: {detail}", self.log.filter);
             problems.push(Problem::warning("log.filter", what, "write one as in `info,sqlx=warn`; `info` is used now"));
@@ -194,6 +197,19 @@ impl Config {
             file.into()
         })
     }
+}
+
+/// What is wrong with where traces go.
+fn trace_problems(traces: &TracesSection) -> Option<Problem> {
+    const ENDPOINT: &str = "traces.endpoint";
+    if let Err((field, detail)) = traces.check() {
+        return Some(match field {
+            "ratio" => Problem::error("traces.ratio", detail, "write a number from 0 to 1"),
+            _ => Problem::error(ENDPOINT, detail, "write one as in `http://127.0.0.1:4318/v1/traces`"),
+        });
+    }
+    let advice = "use `https`, or a collector on this host";
+    traces.is_in_plain().then(|| Problem::warning(ENDPOINT, "traces leave this host in plain", advice))
 }
 
 /// What is wrong with the time for which a certificate is valid.

@@ -24,7 +24,10 @@ pub use self::{
     permissions::{Shared, permissions},
     problem::{Problem, Severity},
 };
-use crate::{model::Region, telemetry::LogSection};
+use crate::{
+    model::Region,
+    telemetry::{LogSection, TracesSection},
+};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +51,9 @@ pub struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub log: LogSection,
+    /// Where traces go, if anywhere.
+    #[serde(default)]
+    pub traces: Option<TracesSection>,
 }
 
 /// What is remembered outside the database.
@@ -145,12 +151,16 @@ impl Config {
         }
         self.database.resolve(folder);
         self.key_store.resolve(folder);
+        self.traces.take_if(|traces| traces.endpoint.is_empty());
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
         self.key_store.check()?;
         self.limits.check()?;
+        if let Some((field, detail)) = self.traces.as_ref().and_then(|traces| traces.check().err()) {
+            return Err(ConfigError::Section { section: "traces", detail: format!("`{field}`: {detail}") });
+        }
         self.check_places()
     }
 

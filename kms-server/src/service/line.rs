@@ -95,7 +95,8 @@ impl Service {
         read: impl FnOnce(&Line<'_>) -> Result<T, Error>,
     ) -> Outcome<T> {
         let line = self.line(call);
-        let mut step = line.ask(0, action, target, None, facts, |_| Ok(()));
+        let mut step = tracing::trace_span!(target: "keyward::trace", "policy")
+            .in_scope(|| line.ask(0, action, target, None, facts, |_| Ok(())));
         let result = std::mem::replace(&mut step.work, Ok(())).and_then(|()| read(&line));
         self.gate().release_one(&line.snapshot, Attempt { asked: step.asked, result: result.map(Unaudited::new) }).await
     }
@@ -137,6 +138,7 @@ impl Line<'_> {
         items: Vec<Understood<I>>,
         step: impl Fn(usize, I) -> Step<W>,
     ) -> Vec<Step<W>> {
+        let _span = tracing::trace_span!(target: "keyward::trace", "policy", items = items.len()).entered();
         let taken = items.into_iter().enumerate().map(|(index, item)| match item {
             Ok(item) => step(index, item),
             Err(error) => self.meaningless(index, action, Facts::default(), error),

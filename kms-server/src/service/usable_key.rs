@@ -9,6 +9,7 @@ use kms_client::{
     },
     id::{DataKeyId, KeyId, KeyVersion},
 };
+use tracing::Instrument as _;
 
 use super::{line::carry_out, wrap_counts::WrapCounts};
 use crate::{
@@ -84,7 +85,7 @@ impl<'a> Material<'a> {
 
     /// Opens wrapped data keys; results in the same order.
     pub(super) async fn open(&self, openings: Vec<Opening>) -> Result<Vec<Result<Secret, Error>>, Error> {
-        let items = openings
+        let items: Vec<_> = openings
             .into_iter()
             .map(|opening| Decrypt {
                 key: opening.key.object,
@@ -93,7 +94,8 @@ impl<'a> Material<'a> {
                 ciphertext: opening.wrapped.ciphertext().to_vec(),
             })
             .collect();
-        let opened = self.hsm.decrypt_batch(items).await.map_err(hsm_error)?;
+        let span = tracing::trace_span!(target: "keyward::trace", "hsm.decrypt", items = items.len());
+        let opened = self.hsm.decrypt_batch(items).instrument(span).await.map_err(hsm_error)?;
         Ok(opened.into_iter().map(|result| result.map_err(hsm_error)).collect())
     }
 
@@ -121,7 +123,8 @@ impl<'a> Material<'a> {
                 (header, Encrypt { key: key.object, nonce: Nonce::new(*nonce), aad, plaintext })
             })
             .unzip();
-        let wrapped = self.hsm.encrypt_batch(items).await.map_err(hsm_error)?;
+        let span = tracing::trace_span!(target: "keyward::trace", "hsm.encrypt", items = items.len());
+        let wrapped = self.hsm.encrypt_batch(items).instrument(span).await.map_err(hsm_error)?;
         let assemble = |(header, ciphertext): (Header, Result<Vec<u8>, hsm::Error>)| {
             WrappedKey::new(header, ciphertext.map_err(hsm_error)?).map_err(Error::internal)
         };

@@ -1,7 +1,10 @@
 //! The parsers of this surface that nobody else needs, for the fuzz targets. No release has this module.
 
 use axum::http::{HeaderMap, Method, Uri};
-use kms_client::{id::PrincipalId, wire::name::Cursor};
+use kms_client::{
+    id::PrincipalId,
+    wire::{name::Cursor, trace::TraceParent},
+};
 use serde::de::DeserializeOwned;
 
 use super::{body, boundary, cursor::Listing, terms};
@@ -21,8 +24,8 @@ pub fn expected(headers: &HeaderMap, action: Action) -> Result<Option<Revision>,
 
 /// The trace that the head of a request belongs to.
 #[must_use]
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    boundary::trace_id(headers)
+pub fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    boundary::trace_parent(headers)
 }
 
 /// What an idempotency key stands for, with this body.

@@ -1,8 +1,19 @@
-//! Logs and metrics. Everything else speaks to the `tracing` and `metrics` facades.
+//! Logs, metrics and traces. Everything else speaks to the `tracing` and `metrics` facades.
+
+mod otlp;
+mod traces;
+
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use self::traces::Recorder;
+pub use self::traces::{Spans, TracesSection};
+use crate::model::Clock;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,6 +50,22 @@ pub fn log(section: &LogSection) {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
         LogFormat::Text => lines.with_target(false).try_init(),
     };
+}
+
+/// The same, and records spans from here on, which are to be exported.
+#[must_use]
+pub fn log_and_trace(section: &LogSection, traces: &TracesSection, clock: Arc<dyn Clock>) -> Spans {
+    let filter = EnvFilter::try_new(&section.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match section.format {
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),
+    };
+    let (recorder, spans) = Recorder::new(traces, clock);
+    let recorder = recorder.with_filter(filter_fn(Recorder::wants));
+    // It fails only where somebody logs already, as a test does.
+    let _already = tracing_subscriber::registry().with(lines).with(recorder).try_init();
+    spans
 }
 
 /// Whether this can be a filter of log lines.
