@@ -280,7 +280,7 @@ async fn who_read_the_record(clinic: &Clinic) {
         assert!(denied.iter().any(|record| record["principal_name"] == name), "{name}: {denied:?}");
     }
     let table = clinic.audrey.text(&asked).await;
-    assert!(table.contains("devi") && !table.contains("4711"), "{table}");
+    assert!(table.contains("devi") && !table.contains("patient"), "{table}");
     let nobody = clinic.audrey.json(&[&search[..], &["--context", "patient=4711"]].concat()).await;
     assert_eq!(nobody["records"], Value::Array(Vec::new()), "half a context is another context");
     // Only auditors ask.
@@ -297,7 +297,7 @@ async fn evening(clinic: &mut Clinic) {
     clinic.server.terminate().await;
     assert!(clinic.server.ended().await.success(), "{}", clinic.server.log());
     let log = clinic.server.log();
-    assert!(!log.contains("4711") && !log.contains("BEGIN"), "{log}");
+    assert!(!log.contains("patient") && !log.contains("BEGIN"), "{log}");
     let whole = host_command("verify-audit", &config, &[]).await;
     assert!(whole.status.success(), "{whole:?}");
     assert!(whole.out.lines().all(|line| line.ends_with("closed, whole")), "{whole:?}");

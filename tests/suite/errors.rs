@@ -57,7 +57,7 @@ async fn every_case(cases: Vec<Case>) -> BTreeMap<&'static str, Value> {
         let said = String::from_utf8_lossy(&reply.body).into_owned();
         assert_eq!((reply.status, reply.code().as_deref()), (status, Some(code)), "{what}: {said}");
         check_form(what, &reply);
-        assert!(!said.contains("4711") && !said.contains("src/"), "{what}: {said}");
+        assert!(!said.contains("ward-4711") && !said.contains("src/"), "{what}: {said}");
         let search = post("/v1/audit/search", json!({ "request": reply.request() }));
         let records = asked(&kms, "audrey", search).await.json();
         assert_eq!(records["records"].as_array().unwrap().len(), 1, "{what}: {records}");
@@ -200,7 +200,7 @@ async fn an_altered_wrapped_key_tells_nothing() {
     let key = kms.usable_key("records", "clinical").await;
     let ada = kms.client("ada");
     ada.rotate_key(&key).await.unwrap();
-    let context = json!({ "patient": "4711", "object": "scan-1" });
+    let context = json!({ "patient": "ward-4711", "object": "scan-1" });
     let made = asked(&kms, "storage", post(GENERATE, json!({ "key": key, "context": context }))).await.json();
     let wrapped = STANDARD.decode(made["wrapped"].as_str().unwrap()).unwrap();
     let unwrap = async |bytes: &[u8], context: &Value| {
@@ -231,19 +231,19 @@ async fn an_altered_wrapped_key_tells_nothing() {
     }
     for other in [
         json!({}),
-        json!({ "patient": "4711" }),
-        json!({ "patient": "4711", "object": "scan-1", "x": "" }),
+        json!({ "patient": "ward-4711" }),
+        json!({ "patient": "ward-4711", "object": "scan-1", "x": "" }),
         json!({ "patient": "4712", "object": "scan-1" }),
-        json!({ "patient": "4711", "object": "Scan-1" }),
-        json!({ "Patient": "4711", "object": "scan-1" }),
-        json!({ "patient": "4711", "object": "scan-1 " }),
-        json!({ "patient": "scan-1", "object": "4711" }),
-        json!({ "patient4711": "", "object": "scan-1" }),
+        json!({ "patient": "ward-4711", "object": "Scan-1" }),
+        json!({ "Patient": "ward-4711", "object": "scan-1" }),
+        json!({ "patient": "ward-4711", "object": "scan-1 " }),
+        json!({ "patient": "scan-1", "object": "ward-4711" }),
+        json!({ "patientward-4711": "", "object": "scan-1" }),
     ] {
         assert_eq!(told(&unwrap(&wrapped, &other).await), invalid, "{other}");
     }
     // In another order it is the same context.
-    let turned = r#"{"object":"scan-1","patient":"4711"}"#;
+    let turned = r#"{"object":"scan-1","patient":"ward-4711"}"#;
     let body = format!(r#"{{"context":{turned},"wrapped":{}}}"#, made["wrapped"]);
     assert_eq!(asked(&kms, "storage", post(UNWRAP, body)).await.json()["plaintext"], made["plaintext"]);
 

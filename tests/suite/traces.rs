@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyward_tests::{Backend, Process, TestKms, from};
+use keyward_tests::{Backend, Process, StoppedKms, TestKms, from};
 use kms_client::wire::trace::TraceParent;
 use serde_json::{Value, json};
 use tokio::{
@@ -90,17 +90,19 @@ fn attribute<'a>(span: &'a Value, name: &str) -> &'a Value {
 }
 
 /// A server with a key, whose traces go to this collector.
-async fn traced(collector: &Collector, ratio: f64) -> (Process, String, String) {
+/// The stopped one keeps the folder of everything.
+async fn traced(collector: &Collector, ratio: f64) -> (Process, StoppedKms, String, String) {
     let kms = TestKms::start_with(Backend::Sqlite, false, &collector.section(ratio)).await;
     kms.usable_key("records", "imaging").await;
     let (ada, storage) = (kms.token("ada"), kms.token("storage"));
-    (kms.stop().await.process(None).await.unwrap(), ada, storage)
+    let stopped = kms.stop().await;
+    (stopped.process(None).await.unwrap(), stopped, ada, storage)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_is_a_span_below_the_callers_and_holds_no_secret() {
     let mut collector = Collector::start().await;
-    let (server, ada, storage) = traced(&collector, 1.0).await;
+    let (server, _folder, ada, storage) = traced(&collector, 1.0).await;
     let parent: TraceParent = PARENT.parse().unwrap();
 
     let storage_client = server.client(&storage).in_trace(parent);
@@ -148,7 +150,7 @@ async fn each_request_is_a_span_below_the_callers_and_holds_no_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_collector_refuses_is_sent_again_and_what_is_left_leaves_at_the_end() {
     let mut collector = Collector::start().await;
-    let (mut server, ada, _) = traced(&collector, 1.0).await;
+    let (mut server, _folder, ada, _) = traced(&collector, 1.0).await;
     server.client(&ada).whoami().await.unwrap();
     collector.take("503 Service Unavailable").await;
     collector.until("GET /v1/whoami").await;
@@ -162,7 +164,7 @@ async fn what_a_collector_refuses_is_sent_again_and_what_is_left_leaves_at_the_e
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_that_is_not_sampled_is_not_exported() {
     let mut collector = Collector::start().await;
-    let (server, ada, _) = traced(&collector, 1.0).await;
+    let (server, _folder, ada, _) = traced(&collector, 1.0).await;
     let unsampled = PARENT.replace("-01", "-00").parse().unwrap();
     server.client(&ada).in_trace(unsampled).list_keys(&from(json!({}))).await.unwrap();
     server.client(&ada).whoami().await.unwrap();

@@ -108,14 +108,14 @@ pub(crate) fn bodies() -> Vec<Case> {
 
 /// Contexts, sizes and batches: each limit has its own answer.
 pub(crate) fn limits() -> Vec<Case> {
-    let twice = r#"{"key":"alias/records","context":{"patient":"4711","patient":"4712"}}"#;
+    let twice = r#"{"key":"alias/records","context":{"patient":"ward-4711","patient":"4712"}}"#;
     let generate = |bytes: u32| post(GENERATE, json!({ "key": "alias/records", "bytes": bytes }));
     let with = |context: Value| post(GENERATE, json!({ "key": "alias/records", "context": context }));
     vec![
         ("context twice the same", "storage", post(GENERATE, twice), 400, "invalid_request"),
         ("context no object", "storage", with(json!(["a"])), 400, "invalid_request"),
         ("context of numbers", "storage", with(json!({ "patient": 4711 })), 400, "invalid_request"),
-        ("context nested", "storage", with(json!({ "patient": { "id": "4711" } })), 400, "invalid_request"),
+        ("context nested", "storage", with(json!({ "patient": { "id": "ward-4711" } })), 400, "invalid_request"),
         ("context key empty", "storage", with(json!({ "": "x" })), 400, "invalid_request"),
         ("context of 33 pairs", "storage", post(GENERATE, context(33, 1)), 400, "context_pairs"),
         ("context too long", "storage", post(GENERATE, context(2, 4100)), 400, "context_size"),
