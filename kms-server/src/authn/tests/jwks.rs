@@ -266,7 +266,15 @@ fn a_key_source_is_checked_before_it_is_trusted() {
     at("https://login.example/jwks", None).unwrap();
     at("https://login.example/jwks", Some(Authority::new("servers").pem())).unwrap();
     check_key_source(&JwksSource::Inline(keys(&[("a", &Signer::es256())]).to_string())).unwrap();
-    for bad in ["", "login.example", "http://login.example/", "https://", "https://user:word@login.example/"] {
+    for bad in [
+        "",
+        "login.example",
+        "http://login.example/",
+        "https://",
+        "https://user:word@login.example/",
+        "\u{c}https://login.example/",
+        "https:\\\\login.example/",
+    ] {
         assert!(at(bad, None).is_err(), "{bad}");
     }
     assert!(at("https://login.example/jwks", Some("no certificate".to_owned())).is_err());
