@@ -121,6 +121,12 @@ impl Hsm {
         self.ask(|reply| Request::LoadKeys(keys, reply)).await
     }
 
+    /// Whether this key was loaded or made here and not forgotten since, whatever became of it in the token.
+    #[must_use]
+    pub fn knows_key(&self, id: ObjectId) -> bool {
+        self.0.keys.state(id).is_some()
+    }
+
     /// Forgets a key's handle: from now on requests for it answer [`Error::KeyNotFound`], until it is loaded again. The key
     /// on the token is not touched. A request that is at the token already may still succeed.
     pub fn forget_key(&self, id: ObjectId) {

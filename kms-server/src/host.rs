@@ -13,11 +13,11 @@ use crate::{
     audit::{Audit, Draft},
     cluster::{Cluster, CommitError, Committed, Proposal, Receipt, Snapshot, SystemSecrets},
     config::Config,
-    model::{self, Change, Clock, Error, Ids, Operation, Reason, Refusal, Revision},
+    model::{self, Change, Clock, ControlState, Error, Ids, Operation, Reason, Refusal, Revision, Row},
     policy::Policies,
     recover::Recovery,
     serve::{self, Foundation, ServeError, check_clock},
-    store::{HsmRoots, Store},
+    store::{HsmRoots, MemberKind, Store},
     supervisor::Supervisor,
 };
 
@@ -33,6 +33,7 @@ pub async fn initialise(
     operations: Vec<Operation>,
 ) -> Result<Receipt, ServeError> {
     let (store, hsm) = serve::open(config, &clock).await?;
+    store.claim().await?;
     let kept = store.read().await?.roots().await?;
     let roots = if let Some(roots) = kept {
         roots
@@ -61,10 +62,16 @@ pub async fn initialise(
 pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Reason) -> Result<Receipt, ServeError> {
     let foundation = Foundation::open(config, &clock).await?;
     let host = Host::open(config, clock, foundation, false).await?;
+    if host.cluster.members().await?.len() > 1 {
+        let detail = "other nodes run on this database, and have followed it; stop them first";
+        host.leave().await;
+        return Err(Error::conflict(Refusal::InvalidState, detail).into());
+    }
     let remembered = host.cluster.remembered().await?;
-    let behind = check_clock(&host.store, host.clock.as_ref()).await.is_err();
+    let behind = check_clock(&host.store, host.cluster.now()).await.is_err();
     if !behind && !host.cluster.is_older().await? {
         let detail = "the database is not older than what is remembered; there is nothing to accept";
+        host.leave().await;
         return Err(Error::conflict(Refusal::InvalidState, detail).into());
     }
     host.change(Operation::AcceptDatabase { remembered, reason }).await
@@ -123,7 +130,8 @@ impl Host {
         let supervisor = Supervisor::default();
         let node = NodeId::new(Ids.fresh(clock.now()));
         let cell = Arc::new(OnceLock::new());
-        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, Box::new(|_| ()), Arc::clone(&cell))?;
+        let (kind, observe) = (Some(MemberKind::Host), Box::new(|_: &ControlState, _: &[Row]| ()));
+        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, kind, observe, Arc::clone(&cell))?;
         let cluster = if compare { Cluster::load(parts).await? } else { Cluster::load_unremembered(parts).await? };
         let Foundation { store, hsm, roots, .. } = foundation;
         let audit_key = (roots.audit_object, roots.audit_public_key);
@@ -154,10 +162,17 @@ impl Host {
             Err(CommitError::MadeBefore) => Err(model::Error::internal("a host command has no name").into()),
             Err(CommitError::Unknown) => Err(Error::OutcomeUnknown(change.id).into()),
         };
+        self.leave().await;
+        result
+    }
+
+    async fn leave(&self) {
         self.audit.stop().await;
         self.supervisor.stop().await;
+        if let Err(error) = self.cluster.leave().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "this command could not leave in order");
+        }
         self.store.close().await;
-        result
     }
 
     async fn finish(&self, change: &Change, committed: Committed<Draft>) -> Result<Receipt, ServeError> {

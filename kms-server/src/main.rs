@@ -14,6 +14,7 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use kms_server::{
     audit,
+    cluster::Arming,
     config::{Config, ConfigError, Severity},
     dev,
     doctor::{self, Level},
@@ -321,7 +322,7 @@ async fn serve(config: &Config, development: Option<dev::Installation>, spans: O
     // Before anything else: a signal that comes while the server starts is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
-    let server = Server::start(config, clock.clone(), telemetry::metrics()?).await?;
+    let server = Server::start(config, clock.clone(), telemetry::metrics()?, Arming::Kill).await?;
     if let Some(spans) = spans {
         server.export(spans);
     }

@@ -20,15 +20,17 @@ use tokio::{
 use crate::{
     audit::Audit,
     authn::Authenticator,
-    cluster::{self, Anchor, AnchorFile, AnchorToken, AuditHead, Cluster, RowKey, SecretLabel, SystemSecrets},
+    cluster::{
+        self, Anchor, AnchorFile, AnchorToken, Arming, AuditHead, Cluster, Joining, RowKey, SecretLabel, SystemSecrets,
+    },
     config::{Config, ConfigError},
     gate::{ContextKey, Gate},
     http::{Admission, AppState, BadCertificate, CursorKey, Listener, ServerCertificate, native, operations},
     jobs,
-    model::{self, Clock, ControlState, Ids, VersionState},
+    model::{self, Clock, ControlState, Ids, Row, VersionState},
     policy::Policies,
-    service::{Parts, Reserve, Service, WrapCounts},
-    store::{HsmRoots, Store},
+    service::{MadeElsewhere, Parts, Reserve, Service, WrapCounts},
+    store::{HsmRoots, MemberKind, Store},
     supervisor::Supervisor,
     telemetry::Spans,
 };
@@ -64,6 +66,10 @@ pub enum ServeError {
     ClockBehind { now: Timestamp, newest: Timestamp },
     #[error("the folder `{}` cannot be made: {source}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("the thread that keeps the lease cannot be started: {0}")]
+    Thread(std::io::Error),
+    #[error("the database does not give this node a lease")]
+    NoLease,
 }
 
 /// The parts that host commands need too: database, token, and the installation's secrets.
@@ -90,8 +96,10 @@ pub struct Server {
     pub service: Service,
     /// Listeners and connections: they stop first.
     edge: Supervisor,
-    /// Everything that connections need: it stops last.
+    /// Everything that connections need.
     core: Supervisor,
+    /// What keeps this node a member: it stops last.
+    keeper: Supervisor,
     cluster: Arc<Cluster<Policies>>,
     audit: Audit,
     store: Store,
@@ -105,6 +113,12 @@ pub enum Unfit {
     /// A task ended that was to run for as long as the server.
     #[error("the task `{0}` ended")]
     Task(&'static str),
+    /// The database is another than the one it has followed.
+    #[error(
+        "the database has taken another course than this node has followed: an older copy was put back, or it was edited; \
+         stop every node, see `kms-server doctor`, and restore the newest copy"
+    )]
+    Diverged,
     /// A call to the token does not return; another process may reach it.
     #[error(
         "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled; \
@@ -130,8 +144,19 @@ impl ServeError {
             Self::Folder { .. } => {
                 "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write"
             }
+            Self::NoLease => "see that the database runs and answers in time",
             Self::Secrets(_) => "see to the database and the token; `kms-server doctor --config FILE` looks at both",
-            Self::Load(_) | Self::Policy(_) | Self::Audit(_) | Self::Model(_) | Self::NotInitialised => return None,
+            Self::Load(cluster::LoadError::Join(cluster::JoinError::Disagreement { .. })) => {
+                "make `[cluster]` the same on every node; to change it, stop them all first"
+            }
+            Self::Load(_)
+            | Self::Policy(_)
+            | Self::Audit(_)
+            | Self::Model(_)
+            | Self::NotInitialised
+            | Self::Thread(_) => {
+                return None;
+            }
         })
     }
 }
@@ -216,6 +241,7 @@ impl Foundation {
         config: &Config,
         clock: Arc<dyn Clock>,
         node: NodeId,
+        kind: Option<MemberKind>,
         observe: cluster::Observe,
         audit: Arc<OnceLock<Audit>>,
     ) -> Result<cluster::Parts<Policies>, ServeError> {
@@ -232,6 +258,12 @@ impl Foundation {
             row_key: RowKey::new(self.secrets.secret(SecretLabel::Rows)?),
             clock,
             node,
+            joining: kind.map(|kind| Joining {
+                kind,
+                address: if kind == MemberKind::Server { config.listen.api.to_string() } else { String::new() },
+                region: config.region.to_string(),
+                terms: config.cluster.terms(),
+            }),
             derive: Box::new(derive),
             observe,
             anchor: Anchor::new(
@@ -253,7 +285,6 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Store, Hsm
     let settings = hsm::Settings { uptime: Uptime::new(move || clock.boot()), ..config.key_store.settings()? };
     make_folders(config)?;
     let store = Store::open(&config.database.database()?).await?;
-    store.claim().await?;
     store.migrate().await?;
     let hsm = tokio::task::spawn_blocking(move || Hsm::open(settings))
         .await
@@ -280,25 +311,57 @@ impl Server {
     /// # Errors
     ///
     /// [`ServeError`]; nothing then runs.
-    pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: PrometheusHandle) -> Result<Self, ServeError> {
+    pub async fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: PrometheusHandle,
+        arming: Arming,
+    ) -> Result<Self, ServeError> {
         // What can be seen to be wrong is, before anything is opened or made.
         let certificate = config.tls.server_certificate()?;
         let foundation = Foundation::open(config, &clock).await?;
-        let (edge, core) = (Supervisor::default(), Supervisor::default());
+        let (core, keeper) = (Supervisor::default(), Supervisor::default());
         let authenticator = Arc::new(Authenticator::new(Arc::clone(&clock), core.clone()));
         let node = NodeId::new(Ids.fresh(clock.now()));
 
         let audit_cell = Arc::new(OnceLock::new());
         let prepared = Arc::clone(&authenticator);
-        let observe = Box::new(move |state: &ControlState| prepared.prepare(state));
-        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, observe, Arc::clone(&audit_cell))?;
-        // The database is compared with what is remembered before anything is written to it.
+        let made_elsewhere =
+            MadeElsewhere::new(foundation.hsm.clone(), config.region.clone(), config.key_store.name()?);
+        let made_elsewhere = Arc::new(made_elsewhere);
+        let made = Arc::clone(&made_elsewhere);
+        let observe = Box::new(move |state: &ControlState, rows: &[Row]| {
+            prepared.prepare(state);
+            made.observe(rows);
+        });
+        let (server, cell) = (Some(MemberKind::Server), Arc::clone(&audit_cell));
+        let parts = foundation.cluster_parts(config, Arc::clone(&clock), node, server, observe, cell)?;
         let cluster = Arc::new(Cluster::load(parts).await?);
+        // From here on other nodes wait for this one, so it hears of changes while it still starts.
+        keep(&keeper, &cluster, arming)?;
+        let keepers = keeper.clone();
+        let begun = Begun { foundation, certificate, core, keeper, authenticator, cluster, audit_cell, made_elsewhere };
+        let started = Self::start_joined(config, clock, metrics, begun).await;
+        if started.is_err() {
+            keepers.stop().await;
+        }
+        started
+    }
+
+    async fn start_joined(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        metrics: PrometheusHandle,
+        begun: Begun,
+    ) -> Result<Self, ServeError> {
+        let Begun { foundation, certificate, core, keeper, authenticator, cluster, audit_cell, made_elsewhere } = begun;
+        let edge = Supervisor::default();
         if cluster.snapshot().state.installation().is_none() {
             return Err(ServeError::NotInitialised);
         }
         let Foundation { store, hsm, roots, secrets } = foundation;
-        check_clock(&store, clock.as_ref()).await?;
+        check_clock(&store, cluster.now()).await?;
+        let node = cluster.node();
         let audit_key = (roots.audit_object, roots.audit_public_key);
         let audit = Audit::start(&store, &hsm, audit_key, node, &config.region, Arc::clone(&clock), &core).await?;
         // It was empty until now, and only this function sets it.
@@ -313,6 +376,7 @@ impl Server {
             store: store.clone(),
             wraps: WrapCounts::new(store.clone(), config.key_store.wrap_block.get()),
             hsm: hsm.clone(),
+            made_elsewhere,
             clock,
             ids: Ids,
             supervisor: core.clone(),
@@ -320,6 +384,7 @@ impl Server {
             key_store: config.key_store.name()?,
             reserve: reserve(config),
         });
+        tokio::time::timeout(FIRST_LEASE, cluster.until_serving()).await.map_err(|_| ServeError::NoLease)?;
         service.look_at_disk();
         service.take_back_unmade().await?;
         service.settle_operations().await?;
@@ -340,6 +405,7 @@ impl Server {
             service: service.clone(),
             edge: edge.clone(),
             core,
+            keeper,
             cluster,
             audit,
             store,
@@ -380,6 +446,8 @@ impl Server {
         tokio::select! {
             name = self.edge.failed() => Unfit::Task(name),
             name = self.core.failed() => Unfit::Task(name),
+            name = self.keeper.failed() => Unfit::Task(name),
+            () = self.cluster.diverged() => Unfit::Diverged,
             () = self.hsm.given_up() => Unfit::HsmStuck,
         }
     }
@@ -393,19 +461,46 @@ impl Server {
         if let Err(error) = self.cluster.remember_in_token().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the token does not remember the newest revision");
         }
+        self.keeper.stop().await;
         self.store.close().await;
         tracing::info!("stopped");
     }
 }
+
+/// A node that has joined and does not answer yet.
+struct Begun {
+    foundation: Foundation,
+    certificate: Arc<ServerCertificate>,
+    core: Supervisor,
+    keeper: Supervisor,
+    authenticator: Arc<Authenticator>,
+    cluster: Arc<Cluster<Policies>>,
+    audit_cell: Arc<OnceLock<Audit>>,
+    made_elsewhere: Arc<MadeElsewhere>,
+}
+
+/// Keeps this node a member, on a thread of its own.
+fn keep(supervisor: &Supervisor, cluster: &Arc<Cluster<Policies>>, arming: Arming) -> Result<(), ServeError> {
+    let (stopping, cluster) = (supervisor.clone(), Arc::clone(cluster));
+    let keep = move || async move {
+        if let Err(error) = cluster.keep(arming, stopping.stopping()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the kernel gives no timer");
+        }
+    };
+    supervisor.run_on_thread("lease keeper", keep).map_err(ServeError::Thread)
+}
+
+/// How long the database may take to give a starting node its first lease.
+const FIRST_LEASE: Duration = Duration::from_secs(10);
 
 /// What has ended by the time of the newest change must not live again because the wall clock went back meanwhile.
 ///
 /// # Errors
 ///
 /// [`ServeError::ClockBehind`], and that of the database.
-pub async fn check_clock(store: &Store, clock: &dyn Clock) -> Result<(), ServeError> {
+pub async fn check_clock(store: &Store, now: Timestamp) -> Result<(), ServeError> {
     let newest = store.read().await?.newest_change().await?;
-    let (now, newest) = (clock.now(), newest.map_or(Timestamp::MIN, |change| change.committed_at));
+    let newest = newest.map_or(Timestamp::MIN, |change| change.committed_at);
     if newest.duration_since(now) > CLOCK_SLACK { Err(ServeError::ClockBehind { now, newest }) } else { Ok(()) }
 }
 

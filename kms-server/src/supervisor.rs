@@ -2,8 +2,10 @@
 
 use std::{
     future::Future,
+    io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use futures_util::FutureExt as _;
@@ -43,6 +45,30 @@ impl Supervisor {
                 failed.send_replace(Some(name));
             }
         });
+    }
+
+    /// Starts a task that is to run for as long as the server does, on a thread and a runtime of its own: no load of the others
+    /// can starve it. Its end before then stops the server.
+    ///
+    /// # Errors
+    ///
+    /// That of the operating system, if there can be no thread; then nothing runs.
+    pub fn run_on_thread<F: Future<Output = ()>>(
+        &self,
+        name: &'static str,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (running, ended) = oneshot::channel::<()>();
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped with the thread, however that ends.
+            let _running = running;
+            runtime.block_on(task());
+        })?;
+        self.run(name, async move {
+            let _gone = ended.await;
+        });
+        Ok(())
     }
 
     /// Starts a task whose end is nothing to notice, such as a connection. A panic in it is logged.

@@ -35,6 +35,10 @@ impl Clock for TestClock {
         SystemClock.now() + SignedDuration::from_millis(ahead)
     }
 
+    fn by_database(&self, database: Timestamp) -> Timestamp {
+        database + SignedDuration::from_millis(self.both.load(Ordering::SeqCst))
+    }
+
     fn boot(&self) -> Duration {
         SystemClock.boot() + Duration::from_millis(self.both.load(Ordering::SeqCst).unsigned_abs())
     }

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use kms_client::{
@@ -14,6 +15,7 @@ use kms_client::{
     wire::name::KeyName,
 };
 use kms_server::{
+    cluster::Arming,
     config::Config,
     host,
     model::{Clock as _, Ids, JwksSource, Operation},
@@ -36,10 +38,10 @@ pub struct TestKms {
     /// Its clock.
     pub clock: Arc<TestClock>,
     /// Who can show what.
-    pub identities: Identities,
+    pub identities: Arc<Identities>,
     /// Its configuration.
     pub config: Config,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// Tests in one process create tokens one after the other: SoftHSM shows its slots anew after each.
@@ -79,21 +81,46 @@ impl TestKms {
         more: &str,
         besides: impl FnOnce(Trust) -> Vec<Operation>,
     ) -> Self {
-        let folder = TempDir::new_in(scratch()).unwrap();
-        let identities = Identities::new();
+        let folder = Arc::new(TempDir::new_in(scratch()).unwrap());
+        let identities = Arc::new(Identities::new());
         let clock = Arc::new(TestClock::default());
         let config = write_config(folder.path(), &module, backend, &identities, more).await;
         make_token(&config).await;
         let (trust, mut operations) = operations(&identities, &clock);
         operations.extend(besides(trust));
         host::initialise(&config, clock.clone(), solo, operations).await.unwrap();
-        let server = Server::start(&config, clock.clone(), metrics()).await.unwrap();
+        let server = Server::start(&config, clock.clone(), metrics(), Arming::Never).await.unwrap();
         Self { server, clock, identities, config, folder }
     }
 
     /// The folder of everything.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Another node on the same database and token, by this clock, after `edit` of its configuration.
+    pub async fn another_node(&self, clock: Arc<TestClock>, edit: impl FnOnce(&mut Config)) -> Self {
+        self.try_another_node(clock, edit).await.unwrap()
+    }
+
+    /// The same, if it may start.
+    pub async fn try_another_node(
+        &self,
+        clock: Arc<TestClock>,
+        edit: impl FnOnce(&mut Config),
+    ) -> Result<Self, ServeError> {
+        let mut config = self.config.clone();
+        // Each host remembers for itself.
+        config.anchor.file = self.folder().join(format!("anchor-{}", uuid::Uuid::new_v4())).join("anchor.json");
+        edit(&mut config);
+        let server = Server::start(&config, clock.clone(), metrics(), Arming::Never).await?;
+        Ok(Self { server, clock, identities: Arc::clone(&self.identities), config, folder: Arc::clone(&self.folder) })
+    }
+
+    /// Lets time pass, and waits until the node has its lease again.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.server.service.cluster().until_serving().await;
     }
 
     /// Stops the server in order and starts it again.
@@ -184,17 +211,17 @@ pub struct StoppedKms {
     /// Its clock.
     pub clock: Arc<TestClock>,
     /// Who can show what.
-    pub identities: Identities,
+    pub identities: Arc<Identities>,
     /// Its configuration.
     pub config: Config,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl StoppedKms {
     /// One that never was: a configuration, and neither token nor installation.
     pub async fn unmade(backend: Backend) -> Self {
-        let folder = TempDir::new_in(scratch()).unwrap();
-        let identities = Identities::new();
+        let folder = Arc::new(TempDir::new_in(scratch()).unwrap());
+        let identities = Arc::new(Identities::new());
         let config = write_config(folder.path(), &softhsm_module(), backend, &identities, "").await;
         Self { clock: Arc::default(), identities, config, folder }
     }
@@ -223,13 +250,15 @@ impl StoppedKms {
     /// Starts the server again.
     pub async fn start_again(self) -> Result<TestKms, ServeError> {
         let Self { clock, identities, config, folder } = self;
-        let server = Server::start(&config, clock.clone(), metrics()).await?;
+        let server = Server::start(&config, clock.clone(), metrics(), Arming::Never).await?;
         Ok(TestKms { server, clock, identities, config, folder })
     }
 
     /// Tries to start, and tells why it cannot.
     pub async fn refusal(&self) -> ServeError {
-        Server::start(&self.config, self.clock.clone(), metrics()).await.expect_err("the server must not start")
+        Server::start(&self.config, self.clock.clone(), metrics(), Arming::Never)
+            .await
+            .expect_err("the server must not start")
     }
 }
 

@@ -99,8 +99,13 @@ impl Process {
 
     /// Asks it to stop, as systemd does.
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it this signal.
+    pub async fn signal(&self, name: &str) {
         let process = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &process]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &process]).status().await.unwrap().success());
     }
 
     /// Ends it on the spot.

@@ -144,16 +144,16 @@ async fn time_ends_tokens_and_certificates_on_open_connections() {
     let leaf = kms.identities.client_until("spiffe://clinic.example/storage", until);
     let mut by_certificate = kms.connect(Some(&leaf)).await;
     let (mut by_token, token) = (kms.connect(None).await, kms.token("storage"));
-    kms.clock.advance(Duration::from_secs(3590));
+    kms.advance(Duration::from_secs(3590)).await;
     for reply in [by_certificate.ask(&whoami()).await, by_token.ask(&whoami().token(&token)).await] {
         assert_eq!(reply.status, 200);
     }
     // An issuer's clock may be wrong by half a minute.
-    kms.clock.advance(Duration::from_mins(1));
+    kms.advance(Duration::from_mins(1)).await;
     let reply = by_token.ask(&whoami().token(&token)).await;
     assert!(["token_expired", "no_longer"].contains(&reason(&kms, &reply).await.as_str()));
     assert_eq!(by_certificate.ask(&whoami()).await.status, 200);
-    kms.clock.advance(Duration::from_mins(30));
+    kms.advance(Duration::from_mins(30)).await;
     let reply = by_certificate.ask(&whoami()).await;
     assert!(["certificate_untrusted", "no_longer"].contains(&reason(&kms, &reply).await.as_str()));
     assert_eq!(by_token.ask(&whoami().token(&kms.token("storage"))).await.status, 200);
@@ -186,7 +186,7 @@ async fn a_suspended_principal_is_refused_on_open_connections() {
         assert_eq!(reason(&kms, &reply).await, "no_longer");
     }
     // A fresh token of whoever is suspended is worth as little.
-    kms.clock.advance(Duration::from_mins(1));
+    kms.advance(Duration::from_mins(1)).await;
     let fresh = kms.token("storage");
     assert_ne!(fresh, token);
     assert_eq!(reason(&kms, &by_token.ask(&whoami().token(&fresh)).await).await, "no_longer");

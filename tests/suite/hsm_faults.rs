@@ -77,7 +77,7 @@ async fn a_hanging_call_is_told_at_its_deadline_and_holds_nobody_up() {
     let waiting = join_all((0..16).map(|_| unwrap(&storage, &wrapped)));
     let time_passes = async {
         assert_eq!(faults.blocked().await, "C_Decrypt");
-        kms.clock.advance(TIMEOUT);
+        kms.advance(TIMEOUT).await;
     };
     let (answers, ()) = join(waiting, time_passes).await;
     assert_eq!(answers, [Err(Code::HsmUnavailable); 16]);
@@ -113,7 +113,7 @@ async fn a_call_that_never_returns_makes_the_server_unfit() {
     faults.block("C_Decrypt");
     let leaves = async {
         faults.blocked().await;
-        kms.clock.advance(LIMIT);
+        kms.advance(LIMIT).await;
         kms.server.failed().await
     };
     let (answer, unfit) = join(unwrap(&storage, &wrapped), leaves).await;
@@ -192,7 +192,7 @@ async fn a_token_that_fails_under_load_comes_back_without_a_restart() {
             assert!(red.contains("\"hsm_error\":\"C_") && red.contains("CKR_"), "{code:#x}: {red}");
             assert!(metric(&kms, "keyward_hsm_up").await.abs() < 0.1);
             faults.clear();
-            kms.clock.advance(LONGEST_PAUSE);
+            kms.advance(LONGEST_PAUSE).await;
             kms.until_ready(true).await;
             let before = done.load(Ordering::SeqCst);
             while done.load(Ordering::SeqCst) < before + 8 {
@@ -212,7 +212,7 @@ async fn a_lost_token_is_found_again_while_nobody_asks() {
     assert_eq!(unwrap(&storage, &wrapped).await, Err(Code::HsmUnavailable));
     kms.until_ready(false).await;
     faults.clear();
-    kms.clock.advance(LONGEST_PAUSE);
+    kms.advance(LONGEST_PAUSE).await;
     kms.until_ready(true).await;
     assert_eq!(unwrap(&storage, &wrapped).await, Ok(()));
     kms.stop().await;
@@ -231,7 +231,7 @@ async fn a_cut_needs_no_hsm() {
         ada.enable_key(&key).await.unwrap();
     }
     faults.clear();
-    kms.clock.advance(LONGEST_PAUSE);
+    kms.advance(LONGEST_PAUSE).await;
     kms.until_ready(true).await;
     faults.block("*");
     ada.disable_key(&key, "cut".parse().unwrap()).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_wrong_tag_and_a_fault_are_told_apart() {
         assert_eq!(unwrap(&storage, item).await, Err(Code::HsmUnavailable));
     }
     faults.clear();
-    kms.clock.advance(LONGEST_PAUSE);
+    kms.advance(LONGEST_PAUSE).await;
     kms.until_ready(true).await;
     assert_eq!(unwrap(&storage, &wrapped).await, Ok(()));
     assert_eq!(unwrap(&storage, &forged).await, Err(Code::InvalidWrappedKey));
@@ -309,7 +309,7 @@ async fn a_refused_pin_is_offered_once() {
         faults.fail("C_Login", code);
         for _ in 0..4 {
             assert_eq!(unwrap(&storage, &wrapped).await, Err(Code::HsmUnavailable));
-            kms.clock.advance(LONGEST_PAUSE);
+            kms.advance(LONGEST_PAUSE).await;
         }
         let red = kms.until_ready(false).await;
         assert!(red.contains(words), "{red}");
@@ -317,7 +317,7 @@ async fn a_refused_pin_is_offered_once() {
         faults.clear();
         faults.count("C_Login");
         for _ in 0..4 {
-            kms.clock.advance(LONGEST_PAUSE);
+            kms.advance(LONGEST_PAUSE).await;
             assert_eq!(unwrap(&storage, &wrapped).await, Err(Code::HsmUnavailable));
         }
         assert_eq!(faults.calls("C_Login") - before, 1, "{words}");
@@ -346,14 +346,14 @@ async fn a_key_that_cannot_be_made(backend: Backend) {
     faults.fail_some("C_GetAttributeValue", rv::DEVICE_ERROR, 1, 0);
     faults.fail_some("C_DestroyObject", rv::DEVICE_ERROR, 2, 0);
     refused("C_GetAttributeValue").await;
-    kms.clock.advance(LONGEST_PAUSE);
+    kms.advance(LONGEST_PAUSE).await;
     until_nothing_unmade(&kms).await;
     // The object is made after its maker was told that it failed.
     faults.clear();
     faults.block("C_GenerateKey");
     let time_passes = async {
         assert_eq!(faults.blocked().await, "C_GenerateKey");
-        kms.clock.advance(TIMEOUT);
+        kms.advance(TIMEOUT).await;
     };
     join(refused("too late"), time_passes).await;
     faults.clear();

@@ -65,11 +65,11 @@ async fn rotation_by_age(backend: Backend) {
     set_rotation(&kms, &key, json!({ "period_days": 30 })).await;
     let due = described(&kms, &key).await.rotates_at.unwrap();
 
-    kms.clock.advance(29 * DAY);
+    kms.advance(29 * DAY).await;
     kms.server.service.rotate_due().await.unwrap();
     assert_eq!(described(&kms, &key).await.primary_version.number(), 1);
 
-    kms.clock.advance(2 * DAY);
+    kms.advance(2 * DAY).await;
     let now = rotated(&kms, &key, 2).await;
     assert!(now.rotates_at.unwrap() > due);
     assert_eq!(described(&kms, &untouched).await.primary_version.number(), 1);
@@ -88,11 +88,11 @@ async fn rotation_by_age(backend: Backend) {
 
     // What is not in use is not rotated until it is.
     kms.client("ada").disable_key(&key, reason()).await.unwrap();
-    kms.clock.advance(31 * DAY);
+    kms.advance(31 * DAY).await;
     kms.server.service.rotate_due().await.unwrap();
     assert_eq!(described(&kms, &key).await.primary_version.number(), 2);
     kms.client("ada").enable_key(&key).await.unwrap();
-    kms.clock.advance(Duration::from_mins(2));
+    kms.advance(Duration::from_mins(2)).await;
     rotated(&kms, &key, 3).await;
     kms.stop().await;
 }
@@ -267,7 +267,7 @@ async fn usage(backend: Backend) {
     };
     let expected = |action: &str, count| ("storage".to_owned(), action.to_owned(), count);
     assert_eq!(uses(None).await, [expected("unwrap", 3), expected("generate", 1)]);
-    kms.clock.advance(10 * DAY);
+    kms.advance(10 * DAY).await;
     assert_eq!(uses(Some(9)).await, []);
     assert_eq!(uses(Some(11)).await.len(), 2);
     kms.stop().await;
@@ -276,7 +276,7 @@ async fn usage(backend: Backend) {
 /// Lets time pass, and the server take note of it.
 async fn wait(kms: &TestKms, time: Duration) {
     kms.server.service.destroy_due().await.unwrap();
-    kms.clock.advance(time);
+    kms.advance(time).await;
     kms.server.service.destroy_due().await.unwrap();
 }
 
@@ -305,7 +305,7 @@ async fn destroyed_after_the_wait(backend: Backend) {
     assert_eq!(described(&kms, &key).await.state, KeyState::PendingDeletion);
 
     // The rest of it is waited for, and the server acts by itself.
-    kms.clock.advance(2 * DAY);
+    kms.advance(2 * DAY).await;
     let gone = until(async || Some(described(&kms, &key).await).filter(|key| key.state == KeyState::Destroyed)).await;
     assert!(
         gone.destroyed_at.is_some() && gone.versions.iter().all(|version| version.state == VersionState::Destroyed)

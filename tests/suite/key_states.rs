@@ -106,7 +106,7 @@ async fn every_state_against_every_use() {
         put_in_state(&kms, &key, state).await;
     }
     kms.server.service.destroy_due().await.unwrap();
-    kms.clock.advance(Duration::from_hours(8 * 24));
+    kms.advance(Duration::from_hours(8 * 24)).await;
     let destroyed = "alias/destroyed".parse().unwrap();
     let ada = kms.client("ada");
     until(async || (ada.key(&destroyed).await.unwrap().key.state == KeyState::Destroyed).then_some(())).await;

@@ -38,6 +38,7 @@ mod limits;
 mod line;
 mod log;
 mod no_record;
+mod nodes;
 mod older_database;
 mod once;
 mod openapi;

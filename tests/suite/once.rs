@@ -104,9 +104,9 @@ async fn a_name_stands_for_one_request_of_one_principal(backend: Backend) {
 
     // After a day the name stands for nothing, and the job forgets it.
     assert_eq!(kms.server.service.forget_names().await.unwrap(), 0);
-    kms.clock.advance(Duration::from_hours(24) - Duration::from_mins(10));
+    kms.advance(Duration::from_hours(24) - Duration::from_mins(10)).await;
     assert_same(&first, &post(&kms, "ada", "/v1/keys", "a", create("records")).await);
-    kms.clock.advance(Duration::from_mins(10));
+    kms.advance(Duration::from_mins(10)).await;
     let late = post(&kms, "ada", "/v1/keys", "a", create("records")).await;
     assert_eq!(late.code().as_deref(), Some("already_exists"), "a second key was refused by its alias alone");
     assert_eq!(kms.server.service.forget_names().await.unwrap(), 3);

@@ -20,7 +20,7 @@ const ROLES: [(Role, &str); 7] = [
          create_role update_role remove_role put_policy describe_policy list_policies remove_policy validate_policy \
          explain_others list_access preview_change \
          add_issuer list_issuers remove_issuer add_client_ca list_client_cas remove_client_ca \
-         describe_change list_changes whoami explain list_roles describe_role",
+         describe_change list_changes list_nodes whoami explain list_roles describe_role",
     ),
     (
         Role::Wrapper,
@@ -35,7 +35,7 @@ const ROLES: [(Role, &str); 7] = [
         Role::Auditor,
         "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding list_bindings \
          describe_policy list_policies validate_policy explain_others list_access preview_change \
-         list_issuers list_client_cas describe_change list_changes search_audit whoami explain list_roles describe_role",
+         list_issuers list_client_cas describe_change list_changes list_nodes search_audit whoami explain list_roles describe_role",
     ),
     (
         Role::Offboarder,
@@ -46,7 +46,7 @@ const ROLES: [(Role, &str); 7] = [
         Role::Approver,
         "describe_key describe_key_usage list_keys describe_principal list_principals describe_binding \
          list_bindings describe_policy \
-         list_policies list_issuers list_client_cas describe_change list_changes whoami explain list_roles describe_role",
+         list_policies list_issuers list_client_cas describe_change list_changes list_nodes whoami explain list_roles describe_role",
     ),
 ];
 
@@ -326,16 +326,16 @@ async fn a_binding_begins_and_ends_by_itself() {
     let denied = refused(403, "not_permitted");
     assert_eq!(code(&world.ask("stranger", &generate).await), denied);
     let revision = world.revision().await;
-    world.kms.clock.advance(Duration::from_secs(590));
+    world.kms.advance(Duration::from_secs(590)).await;
     assert_eq!(code(&world.ask("stranger", &generate).await), denied);
-    world.kms.clock.advance(Duration::from_secs(20));
+    world.kms.advance(Duration::from_secs(20)).await;
     assert_eq!(world.ask("stranger", &generate).await.status, 200);
     assert_eq!(world.done("stranger", &Ask::new("GET", "/v1/whoami")).await["bindings"].as_array().unwrap().len(), 1);
-    world.kms.clock.advance(Duration::from_secs(580));
+    world.kms.advance(Duration::from_secs(580)).await;
     assert_eq!(world.ask("stranger", &generate).await.status, 200);
     // A wall clock that jumps lengthens nothing.
     world.kms.clock.jump(-86_400_000);
-    world.kms.clock.advance(Duration::from_secs(20));
+    world.kms.advance(Duration::from_secs(20)).await;
     assert_eq!(code(&world.ask("stranger", &generate).await), denied);
     assert_eq!(world.done("stranger", &Ask::new("GET", "/v1/whoami")).await["bindings"], json!([]));
     assert_eq!(world.revision().await, revision);

@@ -93,7 +93,7 @@ async fn a_rotation_that_fails_under_load_holds_wraps_up_and_nothing_else() {
         assert_eq!(ada.key(&key).await.unwrap().key.primary_version.number(), 1);
 
         faults.clear();
-        kms.clock.advance(A_WHILE);
+        kms.advance(A_WHILE).await;
         let beyond = || wraps.lock().unwrap().keys().last().copied() >= Some(3);
         until(async || beyond().then_some(())).await;
         over.store(true, Ordering::SeqCst);
@@ -118,7 +118,7 @@ async fn a_destroyed_key_is_destroyed_while_its_objects_cannot_be() {
     ada.schedule_key_deletion(&key, &ScheduleDeletion { reason, waiting_days: 7 }).await.unwrap();
     kms.server.service.destroy_due().await.unwrap();
     faults.fail("C_DestroyObject", rv::DEVICE_ERROR);
-    kms.clock.advance(Duration::from_hours(8 * 24));
+    kms.advance(Duration::from_hours(8 * 24)).await;
 
     // The token of before is too old now, so everybody shows a new one.
     let (ada, storage) = (kms.client("ada"), kms.client("storage"));
@@ -145,11 +145,11 @@ async fn a_destroyed_key_is_destroyed_while_its_objects_cannot_be() {
     ada.schedule_key_deletion(&another, &week).await.unwrap();
     kms.server.service.destroy_due().await.unwrap();
     faults.fail("C_DestroyObject", rv::DEVICE_ERROR);
-    kms.clock.advance(Duration::from_hours(8 * 24));
+    kms.advance(Duration::from_hours(8 * 24)).await;
     let ada = kms.client("ada");
     until(async || (ada.key(&another).await.unwrap().key.state == KeyState::Destroyed).then_some(())).await;
     faults.clear();
-    kms.clock.advance(A_WHILE);
+    kms.advance(A_WHILE).await;
     until_noted(&kms, 1).await;
     kms.client("storage").generate_data_key(&generate(&kept)).await.unwrap();
     let stopped = kms.stop().await;

@@ -10,6 +10,7 @@ use crate::{
         key::{CreateKey, KeyAnswer, KeyChanged, KeyList, KeyQuery, UpdateKey, WithReason},
         lifecycle::{KeyUsage, KeyUsageQuery, ScheduleDeletion},
         name::{KeyName, PrincipalRef, Reason},
+        node::NodeList,
         operation::OperationAnswer,
         principal::{
             CreatePrincipal, PrincipalAnswer, PrincipalChanged, PrincipalList, PrincipalQuery, Proof, UpdatePrincipal,
@@ -166,6 +167,11 @@ impl Client {
     /// A page of control changes.
     pub async fn list_changes(&self, query: &ChangeQuery) -> Result<ChangeList> {
         self.transport.list(&["changes"], query).await
+    }
+
+    /// The nodes that changes wait for.
+    pub async fn list_nodes(&self) -> Result<NodeList> {
+        self.transport.get(&["nodes"]).await
     }
 
     /// A control change, by which an unknown outcome is looked up.

@@ -64,7 +64,7 @@ impl ChainHash {
 }
 
 /// The chain that a node's own follows: that of the run before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Predecessor {
     /// The earlier run.

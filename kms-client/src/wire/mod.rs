@@ -16,6 +16,7 @@ pub mod explain;
 pub mod key;
 pub mod lifecycle;
 pub mod name;
+pub mod node;
 pub mod operation;
 pub mod policy;
 pub mod preview;

@@ -39,10 +39,17 @@ impl Audit {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Self, Error> {
-        let key = Ed25519KeyPair::generate().map_err(|_| Error::NodeKey)?;
         let mut connection = store.writer();
         let region = region.to_string();
-        let chain = begin(&mut connection, hsm, audit_key, (node, key), &region, &*clock).await?;
+        let mut tries = 0;
+        let chain = loop {
+            tries += 1;
+            match begin(&mut connection, hsm, &audit_key, node, &region, &*clock).await {
+                // Another node began its chain at the same time.
+                Err(Error::Store(store::Error::AlreadyExists(_))) if tries < TRIES => {}
+                begun => break begun?,
+            }
+        };
 
         let ((sender, queue), (urgent_sender, urgent)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let shared = Arc::new(Shared {
@@ -72,12 +79,13 @@ impl Audit {
 async fn begin(
     connection: &mut store::Writer,
     hsm: &Hsm,
-    (audit_key, audit_public_key): (ObjectId, PublicKey),
-    (node, key): (NodeId, Ed25519KeyPair),
+    (audit_key, audit_public_key): &(ObjectId, PublicKey),
+    node: NodeId,
     region: &str,
     clock: &dyn Clock,
 ) -> Result<Chain, Error> {
     let now = clock.now();
+    let key = Ed25519KeyPair::generate().map_err(|_| Error::NodeKey)?;
     let mut tx = connection.begin().await?;
     let predecessor = tx.newest_chain().await?.map(|older| older.chain);
     let predecessor = predecessor.map(|older| Predecessor { node: older.node, head: older.head.hash });
@@ -86,7 +94,7 @@ async fn begin(
     let mut chain = Chain::new(node, ChainHash::genesis(node, predecessor), key);
     let public_key = chain.public_key()?;
     let message = node_key_message(node, public_key);
-    let signature = hsm.sign(audit_key, message.clone()).await?;
+    let signature = hsm.sign(*audit_key, message.clone()).await?;
     if !audit_public_key.verifies(&message, &signature) {
         return Err(Error::OtherAuditKey);
     }
@@ -107,11 +115,11 @@ async fn begin(
     Ok(chain)
 }
 
-/// Chains the intents that are there. This is the only node, so whoever left them is gone.
+/// Chains the intents that nodes left which are members no longer.
 async fn chain_intents(store: &Store, writer: &mut Writer) -> Result<(), Error> {
     loop {
         let mut tx = store.read().await?;
-        let intents = tx.intents(INTENTS).await?;
+        let intents = tx.orphaned_intents(INTENTS).await?;
         tx.rollback().await?;
         if intents.is_empty() {
             return Ok(());
@@ -129,5 +137,7 @@ async fn chain_intents(store: &Store, writer: &mut Writer) -> Result<(), Error> 
     }
 }
 
+/// How often a chain is begun while others begin too.
+const TRIES: u32 = 16;
 /// How many intents are read at once.
 const INTENTS: u32 = 1_000;

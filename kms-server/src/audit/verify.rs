@@ -4,7 +4,7 @@
 //! What it cannot see is that the newest records and their head were cut off together: that is for whoever remembers a head
 //! outside the database.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use hsm::{PublicKey, SignatureAlgorithm};
 use kms_client::{
@@ -70,8 +70,8 @@ pub enum Problem {
         /// By the records.
         found: u64,
     },
-    /// The chain does not begin where an earlier one ends.
-    #[error("the chain does not follow the end of an earlier one")]
+    /// The chain does not begin where an earlier one was.
+    #[error("the chain does not follow an earlier one")]
     OtherPredecessor,
     /// The key to trust is not of a form that can be.
     #[error("the audit key is not a valid public key")]
@@ -94,17 +94,20 @@ impl Report {
 pub async fn verify_chains(tx: &mut Tx<'_>, audit_key: &PublicKey) -> Result<Report, store::Error> {
     let audit_key = trusted(audit_key);
     let mut chains = Vec::new();
-    let mut ends: BTreeMap<NodeId, ChainHash> = BTreeMap::new();
-    for stored in tx.chains().await? {
-        let mut walk = Walk::default();
+    let stored_chains = tx.chains().await?;
+    // Nodes run side by side, so a chain may begin while the one that it names goes on.
+    let named: HashSet<Predecessor> = stored_chains.iter().filter_map(|stored| stored.chain.predecessor).collect();
+    let mut passed: HashSet<Predecessor> = HashSet::new();
+    for stored in stored_chains {
+        let mut walk = Walk { named: &named, passed: &mut passed, records: 0, verifier: None };
         let walked = match &audit_key {
             Some(audit_key) => walk.chain(tx, audit_key, &stored).await?,
             None => Err(Problem::InvalidAuditKey),
         };
-        let followed =
-            walked.and_then(|head| if follows(&stored, &ends) { Ok(head) } else { Err(Problem::OtherPredecessor) });
+        let followed = walked
+            .and_then(|head| if follows(&stored, walk.passed) { Ok(head) } else { Err(Problem::OtherPredecessor) });
         // Whatever is wrong with this chain, its successor is measured against where it is.
-        ends.insert(stored.chain.node, stored.chain.head.hash);
+        walk.passed.insert(Predecessor { node: stored.chain.node, head: stored.chain.head.hash });
         let (head, problem) = match followed {
             Ok(head) => (Some(head), None),
             Err(problem) => (None, Some(problem)),
@@ -121,13 +124,16 @@ pub async fn verify_chains(tx: &mut Tx<'_>, audit_key: &PublicKey) -> Result<Rep
 }
 
 /// How far one chain was read.
-#[derive(Default)]
-struct Walk {
+struct Walk<'v> {
+    /// Where chains begin, as they say.
+    named: &'v HashSet<Predecessor>,
+    /// Which of those places were found in the chains read until now.
+    passed: &'v mut HashSet<Predecessor>,
     records: u64,
     verifier: Option<ChainVerifier>,
 }
 
-impl Walk {
+impl Walk<'_> {
     async fn chain(
         &mut self,
         tx: &mut Tx<'_>,
@@ -164,6 +170,10 @@ impl Walk {
             check_announcement(&record, stored)?;
             (self.verifier.insert(verifier), record)
         };
+        let place = Predecessor { node: stored.chain.node, head: verifier.hash() };
+        if self.named.contains(&place) {
+            self.passed.insert(place);
+        }
         if !leaf.is_indexed_as(&record) {
             return Err(Problem::OtherIndex { sequence: leaf.sequence });
         }
@@ -201,11 +211,11 @@ fn check_announcement(first: &Record, stored: &AuditChain) -> Result<(), Problem
     }
 }
 
-/// Whether the chain begins where an earlier one ends; only the first of all follows none.
-fn follows(stored: &AuditChain, ends: &BTreeMap<NodeId, ChainHash>) -> bool {
-    match stored.chain.predecessor {
+/// Whether the chain begins where an earlier one was; only the first of all follows none.
+fn follows(stored: &AuditChain, passed: &HashSet<Predecessor>) -> bool {
+    match &stored.chain.predecessor {
         None => stored.number == 1,
-        Some(Predecessor { node, head }) => ends.get(&node) == Some(&head),
+        Some(predecessor) => passed.contains(predecessor),
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use hsm::Hsm;
 use kms_client::{format::chain::ChainHash, id::NodeId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::{
     LoadError,
@@ -67,6 +68,8 @@ pub struct Anchor {
     pub audit_head: Box<dyn Fn() -> Option<AuditHead> + Send + Sync>,
     /// The revision that the token remembers.
     pub in_token: AtomicU64,
+    /// The revision that the file remembers, if this process wrote it. Held while it is written.
+    in_file: Mutex<Revision>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +86,7 @@ impl Anchor {
         token: AnchorToken,
         audit_head: Box<dyn Fn() -> Option<AuditHead> + Send + Sync>,
     ) -> Self {
-        Self { file, token, audit_head, in_token: AtomicU64::new(0) }
+        Self { file, token, audit_head, in_token: AtomicU64::new(0), in_file: Mutex::default() }
     }
 
     /// The newest revision that either place remembers.
@@ -113,15 +116,31 @@ impl Anchor {
 
     /// Remembers in the file, and now and then in the token.
     pub(super) async fn remember(&self, key: &RowKey, revision: Revision, hash: [u8; 32]) -> Result<(), LoadError> {
+        self.remember_in_file(key, revision, hash).await?;
+        if revision.0.saturating_sub(self.in_token.load(Ordering::Relaxed)) >= TOKEN_EVERY {
+            self.renew_in_token(key, revision, hash).await;
+        }
+        Ok(())
+    }
+
+    /// Remembers in the file.
+    pub(super) async fn remember_in_file(
+        &self,
+        key: &RowKey,
+        revision: Revision,
+        hash: [u8; 32],
+    ) -> Result<(), LoadError> {
+        let mut in_file = self.in_file.lock().await;
+        if *in_file >= revision {
+            return Ok(()); // A newer change was quicker.
+        }
         let text = self.text(key, revision, hash)?;
         let file = self.file.clone();
         tokio::task::spawn_blocking(move || file.write(text.as_bytes()))
             .await
             .map_err(|error| LoadError::Anchor(error.to_string()))?
             .map_err(|error| LoadError::Anchor(format!("the anchor file cannot be written: {error}")))?;
-        if revision.0.saturating_sub(self.in_token.load(Ordering::Relaxed)) >= TOKEN_EVERY {
-            self.renew_in_token(key, revision, hash).await;
-        }
+        *in_file = revision;
         Ok(())
     }
 

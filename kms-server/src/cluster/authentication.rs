@@ -18,7 +18,7 @@ pub struct RowKey(hmac::Key);
 ///
 /// It is the exclusive or of a keyed value per row (MSet-XOR-Hash of Clarke et al., 2003). Those values are never
 /// stored: only the authenticated sum is, so that nobody can combine old rows into the same sum.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct RowSum {
     sum: [u8; 32],
     rows: u64,
@@ -118,10 +118,6 @@ impl RowKey {
     }
 }
 
-impl RowSum {
-    pub(super) const EMPTY: Self = Self { sum: [0; 32], rows: 0 };
-}
-
 impl HistoryEntry<'_> {
     /// SHA-256 over the entry, which names the hash of the one before.
     pub(super) fn hash(&self) -> [u8; 32] {
@@ -177,10 +173,10 @@ mod tests {
     fn the_sum_knows_the_set_and_not_the_order() {
         let key = RowKey::new(&Zeroizing::new(vec![7; 32]));
         let (a, b) = ([1; 32], [2; 32]);
-        let mut one = RowSum::EMPTY;
+        let mut one = RowSum::default();
         key.add(&mut one, &a);
         key.add(&mut one, &b);
-        let mut other = RowSum::EMPTY;
+        let mut other = RowSum::default();
         key.add(&mut other, &b);
         key.add(&mut other, &a);
         assert_eq!(one, other);

@@ -9,14 +9,11 @@ use jiff::Timestamp;
 use kms_client::id::{ChangeId, PrincipalId};
 use tracing::Instrument as _;
 
-use super::{
-    Cluster, Ledger, LoadError, Receipt, ReceiptNode, RowSum, authentication::HistoryEntry, load::check_entry,
-    snapshot::Snapshot,
-};
+use super::{Cluster, LoadError, Receipt, authentication::HistoryEntry, ledger::Ledger, snapshot::Snapshot};
 use crate::{
     crash_point,
     model::{Change, Error, Operation, Revision, Row},
-    store::{self, AuditIntent, ControlChange, Head, IdempotencyKey, StoredRow},
+    store::{self, AuditIntent, ControlChange, Head, Hint, IdempotencyKey, StoredRow},
 };
 
 /// How often a change is decided anew because another node's came first.
@@ -66,7 +63,7 @@ struct Step {
     head: Head,
     entry: ControlChange,
     rows: Vec<StoredRow>,
-    sum: RowSum,
+    ledger: Ledger,
 }
 
 impl<D: Send + Sync + 'static> Cluster<D> {
@@ -82,10 +79,10 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         principal: Option<PrincipalId>,
         decide: impl Fn(&Snapshot<D>, Revision, Timestamp) -> Result<Proposal<R>, X>,
     ) -> Result<Committed<R>, CommitError<D, X>> {
-        let mut ledger = self.ledger.lock().await;
+        let making = self.making.lock().await;
         for _ in 0..TRIES {
-            if !self.is_serving() {
-                self.catch_up(&mut ledger).await.map_err(failed)?;
+            if self.is_in_doubt() {
+                self.catch_up(&self.store).await.map_err(failed)?;
             }
             let snapshot = self.snapshot();
             let revision = match &change.operation {
@@ -95,18 +92,23 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             let at = self.now();
             let proposal =
                 decide(&snapshot, revision, at).map_err(|refusal| CommitError::Refused(snapshot.clone(), refusal))?;
-            let step = self
-                .step(&ledger, &snapshot, change, principal, &proposal.rows, revision, at)
-                .map_err(CommitError::Failed)?;
+            let step =
+                self.step(&snapshot, change, principal, &proposal.rows, revision, at).map_err(CommitError::Failed)?;
             let span = tracing::trace_span!(target: "keyward::trace", "database.commit");
             match self.write(&snapshot, change, &step, &proposal).instrument(span).await {
                 Ok(true) => {
+                    let committed = self.time.boot();
                     let Proposal { rows, record, .. } = proposal;
-                    let receipt = self.acknowledge(&mut ledger, change.id, &rows, step).await?;
+                    let material = makes_material(&rows, step.at);
+                    let installed =
+                        self.install(snapshot.revision, &rows, (step.revision, step.head.hash), &step.ledger);
+                    // Others are waited for side by side.
+                    drop(making);
+                    let receipt = self.acknowledge(change.id, material, installed, &step, committed).await?;
                     return Ok(Committed { receipt, rows, record });
                 }
                 // Another node's change has the number: look again from there.
-                Ok(false) => self.catch_up(&mut ledger).await.map_err(failed)?,
+                Ok(false) => self.catch_up(&self.store).await.map_err(failed)?,
                 Err(WriteError::Refused(error)) => return Err(CommitError::Failed(error)),
                 Err(WriteError::MadeBefore) => return Err(CommitError::MadeBefore),
                 Err(WriteError::Unknown(error)) => {
@@ -129,8 +131,8 @@ impl<D: Send + Sync + 'static> Cluster<D> {
     ///
     /// [`LoadError`]; the node then still serves nothing.
     pub async fn resolve_doubt(&self) -> Result<(), LoadError> {
-        let mut ledger = self.ledger.lock().await;
-        if self.is_serving() { Ok(()) } else { self.catch_up(&mut ledger).await }
+        let _making = self.making.lock().await;
+        if self.is_in_doubt() { self.catch_up(&self.store).await } else { Ok(()) }
     }
 
     /// The newest revision that anchor file or token remembers.
@@ -163,7 +165,6 @@ impl<D: Send + Sync + 'static> Cluster<D> {
     ///
     /// That of the anchor.
     pub async fn remember_in_token(&self) -> Result<(), LoadError> {
-        let _ledger = self.ledger.lock().await;
         let snapshot = self.snapshot();
         self.anchor.remember_in_token(&self.row_key, snapshot.revision, snapshot.hash).await
     }
@@ -171,7 +172,6 @@ impl<D: Send + Sync + 'static> Cluster<D> {
     #[expect(clippy::too_many_arguments, reason = "all of it enters the hash")]
     fn step(
         &self,
-        ledger: &Ledger,
         snapshot: &Snapshot<D>,
         change: &Change,
         principal: Option<PrincipalId>,
@@ -179,19 +179,13 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         revision: Revision,
         at: Timestamp,
     ) -> Result<Step, Error> {
-        let mut sum = ledger.sum;
+        let mut ledger = snapshot.ledger.clone();
         let mut stored = Vec::with_capacity(rows.len());
         for row in rows {
-            let (kind, id) = (row.kind(), row.id());
-            let body = serde_json::to_string(row).map_err(Error::internal)?;
-            let mac = self.row_key.row(kind, id, revision, &body);
-            if let Some(older) = ledger.tags.get(&(kind, id)) {
-                self.row_key.remove(&mut sum, older);
-            }
-            self.row_key.add(&mut sum, &mac);
-            stored.push(StoredRow { kind, id, revision, body, mac });
+            let (body, mac) = ledger.make(&self.row_key, row, revision)?;
+            stored.push(StoredRow { kind: row.kind(), id: row.id(), revision, body, mac });
         }
-        let state_digest = self.row_key.state_digest(revision, &sum);
+        let state_digest = self.row_key.state_digest(revision, &ledger.sum);
         let body = String::from_utf8(change.canonical()?).map_err(Error::internal)?;
         let edited = serde_json::to_string(rows).map_err(Error::internal)?;
         let digest = change.digest()?;
@@ -221,7 +215,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             receipt: None,
         };
         let head = Head { revision, hash, state_digest, mac: self.row_key.head(revision, &hash, &state_digest) };
-        Ok(Step { revision, at, head, entry, rows: stored, sum })
+        Ok(Step { revision, at, head, entry, rows: stored, ledger })
     }
 
     /// One transaction: head, rows, history, intent and HSM object, or nothing. `false`: another change came first.
@@ -261,6 +255,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             record: proposal.intent.clone(),
         };
         tx.insert_intent(&intent).await?;
+        tx.hint(Hint::Change(step.revision)).await?;
         crash_point!("change.before_commit");
         match tx.commit().await {
             Ok(()) => {
@@ -272,110 +267,40 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         }
     }
 
-    /// Apply, drain, remember. From here on the change is a fact, so every failure is an unknown outcome to its maker.
+    /// Apply, drain, remember, and wait for the others. From here on the change is a fact, so every failure is an unknown
+    /// outcome to its maker.
     async fn acknowledge<X>(
         &self,
-        ledger: &mut Ledger,
         id: ChangeId,
-        rows: &[Row],
-        step: Step,
+        makes_material: bool,
+        installed: Result<(), LoadError>,
+        step: &Step,
+        committed: Duration,
     ) -> Result<Receipt, CommitError<D, X>> {
-        let makes_material = rows.iter().any(|row| matches!(row, Row::Key(key) if key.versions.last().is_some_and(|version| version.created_at == step.at)));
-        let committed = self.time.boot();
-        for row in &step.rows {
-            ledger.tags.insert((row.kind, row.id), row.mac);
-        }
-        ledger.sum = step.sum;
-        let result = self.apply(rows, step.revision, step.head.hash).await;
-        let elapsed = self.time.boot().saturating_sub(committed);
-        let receipt = self.receipt(id, step.revision, step.at, elapsed);
-        let remembered = async {
-            result?;
-            self.anchor.remember(&self.row_key, step.revision, step.head.hash).await?;
-            if makes_material {
-                // A copy of the whole host that is put back must not take a key in use for one that was never finished.
-                self.anchor.remember_in_token(&self.row_key, step.revision, step.head.hash).await?;
-            }
-            Ok::<_, LoadError>(())
+        let acknowledged = async {
+            installed?;
+            let remembered = async {
+                self.drain().await;
+                let here = self.time.boot().saturating_sub(committed);
+                self.anchor.remember(&self.row_key, step.revision, step.head.hash).await?;
+                if makes_material {
+                    // A copy of the whole host that is put back must not take a key in use for one that was never finished.
+                    self.anchor.remember_in_token(&self.row_key, step.revision, step.head.hash).await?;
+                }
+                Ok::<_, LoadError>(here)
+            };
+            let (here, elsewhere) =
+                futures_util::future::try_join(remembered, async { Ok(self.gather(step.revision, committed).await?) })
+                    .await?;
+            let receipt = self.build(id, step.revision, step.at, here, elsewhere);
+            crash_point!("change.remembered");
+            self.keep_receipt(receipt).await
         };
-        if let Err(error) = remembered.await {
+        acknowledged.await.map_err(|error| {
             tracing::error!(change.id = %id, error = &error as &dyn std::error::Error, "a committed change could not be acknowledged");
             self.leave_unsealed(id);
-            return Err(CommitError::Unknown);
-        }
-        crash_point!("change.remembered");
-        self.keep_receipt(&receipt).await;
-        Ok(receipt)
-    }
-
-    async fn apply(&self, rows: &[Row], revision: Revision, hash: [u8; 32]) -> Result<(), LoadError> {
-        let older = self.snapshot();
-        let mut state = older.state.clone();
-        for row in rows {
-            state.put(row.clone());
-        }
-        let derived = (self.derive)(Some(&older.derived), &state).inspect_err(|_| {
-            // Without what policy needs there is no newer snapshot, and the older one is no longer true.
-            self.in_doubt.store(true, Ordering::SeqCst);
-        })?;
-        (self.observe)(&state);
-        self.epochs.replace(Snapshot { revision, hash, state, derived }).drained().await;
-        metrics::counter!("keyward_control_revision").absolute(revision.0);
-        Ok(())
-    }
-
-    fn receipt(&self, change_id: ChangeId, revision: Revision, committed_at: Timestamp, elapsed: Duration) -> Receipt {
-        let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
-        let node = ReceiptNode { node: self.node, acknowledged: true, milliseconds };
-        Receipt { change_id, revision, committed_at, nodes: vec![node] }
-    }
-
-    /// Kept so that whoever asks again gets the same receipt; the change stands without it.
-    async fn keep_receipt(&self, receipt: &Receipt) {
-        let kept: Result<(), Error> = async {
-            let text = serde_json::to_string(receipt).map_err(Error::internal)?;
-            let mut tx = self.store.begin().await?;
-            tx.set_receipt(receipt.change_id, &text).await?;
-            tx.commit().await?;
-            Ok(())
-        }
-        .await;
-        if let Err(error) = kept {
-            tracing::warn!(change.id = %receipt.change_id, error = &error as &dyn std::error::Error, "a receipt was not kept");
-        }
-    }
-
-    /// Applies what was committed since the snapshot in force.
-    async fn catch_up(&self, ledger: &mut Ledger) -> Result<(), LoadError> {
-        let mut tx = self.store.read().await?;
-        loop {
-            let snapshot = self.snapshot();
-            let entries = tx.changes_after(snapshot.revision, 100).await?;
-            if entries.is_empty() {
-                break;
-            }
-            for entry in entries {
-                let snapshot = self.snapshot();
-                check_entry(&self.row_key, &entry, (snapshot.revision, snapshot.hash))?;
-                let rows: Vec<Row> = serde_json::from_str(&entry.rows).map_err(|_| LoadError::Altered {
-                    what: "an entry's rows cannot be read",
-                    revision: entry.revision,
-                })?;
-                for row in &rows {
-                    let body = serde_json::to_string(row).map_err(Error::internal)?;
-                    let mac = self.row_key.row(row.kind(), row.id(), entry.revision, &body);
-                    let place = (row.kind(), row.id());
-                    if let Some(older) = ledger.tags.insert(place, mac) {
-                        self.row_key.remove(&mut ledger.sum, &older);
-                    }
-                    self.row_key.add(&mut ledger.sum, &mac);
-                }
-                self.apply(&rows, entry.revision, entry.hash).await?;
-            }
-        }
-        self.in_doubt.store(false, Ordering::SeqCst);
-        let snapshot = self.snapshot();
-        self.anchor.remember(&self.row_key, snapshot.revision, snapshot.hash).await
+            CommitError::Unknown
+        })
     }
 }
 
@@ -389,6 +314,13 @@ impl From<store::Error> for WriteError {
     fn from(error: store::Error) -> Self {
         Self::Refused(error.into())
     }
+}
+
+/// Whether the change made a key version.
+fn makes_material(rows: &[Row], at: Timestamp) -> bool {
+    let newest =
+        |row: &Row| if let Row::Key(key) = row { key.versions.last().map(|newest| newest.created_at) } else { None };
+    rows.iter().any(|row| newest(row) == Some(at))
 }
 
 fn failed<D, X>(error: LoadError) -> CommitError<D, X> {

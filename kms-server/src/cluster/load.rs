@@ -1,12 +1,15 @@
 //! From the database into memory, believing nothing that is not authenticated.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::{
-    Cluster, Ledger, Parts,
-    authentication::{HistoryEntry, RowKey, RowSum, same},
+    Cluster, JoinError, Parts,
+    authentication::{HistoryEntry, RowKey, same},
+    lease::Lease,
+    ledger::Ledger,
+    membership,
     snapshot::{Epochs, Snapshot},
     time::ClusterTime,
 };
@@ -19,6 +22,8 @@ use crate::{
 const RECOVERIES: &str = "keyward_admin_recoveries_total";
 /// How many entries of the history are read at a time.
 const PAGE: u32 = 1000;
+/// How often control state is read before it is believed to be older than what is remembered.
+const LOOKS: u32 = 3;
 
 /// Why control state cannot be taken from the database.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,9 @@ pub enum LoadError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// This node cannot be a member.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// Something in the database is not what a node of this installation wrote.
     #[error("the control state in the database was altered: {what} (revision {revision})")]
     Altered {
@@ -93,28 +101,66 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         Self::load_with(parts, false).await
     }
 
+    /// Joins, and only then reads: see `membership.rs`.
     async fn load_with(parts: Parts<D>, compare: bool) -> Result<Self, LoadError> {
-        let mut tx = parts.store.read().await?;
-        let loaded = load(&mut tx, &parts.row_key).await?;
-        if compare {
-            parts.anchor.compare(&mut tx, &parts.row_key, loaded.head.revision).await?;
+        let Some(joining) = &parts.joining else { return Self::load_joined(parts, compare).await };
+        membership::join(&parts.store, parts.node, joining, parts.clock.now()).await?;
+        let (store, node) = (parts.store.clone(), parts.node);
+        let loaded = Self::load_joined(parts, compare).await;
+        if loaded.is_err() {
+            // It answers nobody, so it need not be waited for.
+            let _left = membership::leave(&store, node).await;
         }
-        drop(tx);
+        loaded
+    }
+
+    async fn load_joined(parts: Parts<D>, compare: bool) -> Result<Self, LoadError> {
+        let mut looks = 0;
+        let (loaded, time) = loop {
+            let mut tx = parts.store.read().await?;
+            let loaded = load(&mut tx, &parts.row_key).await?;
+            let compared = if compare {
+                parts.anchor.compare(&mut tx, &parts.row_key, loaded.head.revision).await
+            } else {
+                Ok(())
+            };
+            looks += 1;
+            match compared {
+                Ok(()) => break (loaded, tx.time().await?),
+                // Another node may have made a change, and the token remember it, since this look began.
+                Err(LoadError::Older { forked: false, .. } | LoadError::LogShorter { .. })
+                    if parts.store.is_shared() && looks < LOOKS => {}
+                Err(error) => return Err(error),
+            }
+        };
         let derived = (parts.derive)(None, &loaded.state)?;
-        (parts.observe)(&loaded.state);
-        let snapshot =
-            Snapshot { revision: loaded.head.revision, hash: loaded.head.hash, state: loaded.state, derived };
+        (parts.observe)(&loaded.state, &[]);
+        let Head { revision, hash, .. } = loaded.head;
+        let snapshot = Snapshot { revision, hash, state: loaded.state, derived, ledger: loaded.ledger };
+        let terms = parts.joining.as_ref().map(|joining| joining.terms).unwrap_or_default();
+        let clock = Arc::clone(&parts.clock);
+        let lease = if parts.store.is_shared() { Lease::none(terms, clock) } else { Lease::sole(terms, clock) };
         Ok(Self {
             store: parts.store,
             row_key: parts.row_key,
-            time: ClusterTime::new(parts.clock),
+            time: ClusterTime::new(parts.clock, time),
             node: parts.node,
+            joining: parts.joining,
             derive: parts.derive,
             observe: parts.observe,
             anchor: parts.anchor,
             epochs: Epochs::new(snapshot),
-            ledger: Mutex::new(loaded.ledger),
+            lease,
+            making: Mutex::default(),
+            following: Mutex::default(),
+            installing: std::sync::Mutex::default(),
+            silence: std::sync::Mutex::default(),
+            drained: watch::Sender::new(revision),
+            heard: watch::Sender::new(()),
+            renewed: watch::Sender::new(()),
+            wanted: Notify::new(),
             in_doubt: false.into(),
+            diverged: watch::Sender::new(false),
             unsealed: std::sync::Mutex::default(),
             watched: Mutex::default(),
         })
@@ -128,8 +174,7 @@ async fn load(tx: &mut Tx<'_>, key: &RowKey) -> Result<Loaded, LoadError> {
             return Err(LoadError::Altered { what: "its head is missing", revision: Revision(0) });
         }
         let head = Head { revision: Revision(0), hash: [0; 32], state_digest: [0; 32], mac: [0; 32] };
-        let ledger = Ledger { tags: HashMap::new(), sum: RowSum::EMPTY };
-        return Ok(Loaded { head, state: ControlState::default(), ledger });
+        return Ok(Loaded { head, state: ControlState::default(), ledger: Ledger::default() });
     };
     let altered = |what| LoadError::Altered { what, revision: head.revision };
     if !same(&key.head(head.revision, &head.hash, &head.state_digest), &head.mac) {
@@ -142,11 +187,10 @@ async fn load(tx: &mut Tx<'_>, key: &RowKey) -> Result<Loaded, LoadError> {
     }
 
     let mut state = ControlState::default();
-    let mut ledger = Ledger { tags: HashMap::new(), sum: RowSum::EMPTY };
+    let mut ledger = Ledger::default();
     for stored in tx.rows().await? {
         let row = check_row(key, &stored)?;
-        key.add(&mut ledger.sum, &stored.mac);
-        ledger.tags.insert((stored.kind, stored.id), stored.mac);
+        ledger.put(key, stored.kind, stored.id, stored.mac);
         state.put(row);
     }
     if !same(&key.state_digest(head.revision, &ledger.sum), &head.state_digest) {

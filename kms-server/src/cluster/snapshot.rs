@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+use super::ledger::Ledger;
 use crate::model::{ControlState, Revision};
 
 /// How long an open section may hold up a waiting change before its connection is aborted.
@@ -32,6 +33,16 @@ pub struct Snapshot<D> {
     pub state: ControlState,
     /// What policy prepared from them.
     pub derived: D,
+    /// What authenticates them.
+    pub(super) ledger: Ledger,
+}
+
+#[cfg(test)]
+impl<D> Snapshot<D> {
+    /// One of this state that no database holds.
+    pub(crate) fn of(state: ControlState, derived: D) -> Self {
+        Self { revision: Revision(1), hash: [0; 32], state, derived, ledger: Ledger::default() }
+    }
 }
 
 /// One snapshot and the sections that are open under it.
@@ -45,6 +56,8 @@ struct Epoch<D> {
 /// The snapshot in force, and the way to replace it.
 pub(super) struct Epochs<D> {
     current: ArcSwap<Epoch<D>>,
+    /// Those that were in force before, and may have open sections.
+    older: Mutex<Vec<Arc<Epoch<D>>>>,
 }
 
 /// An open release section. While it lives, no change is acknowledged that its snapshot does not contain.
@@ -54,7 +67,7 @@ pub struct Section<D> {
 
 impl<D> Epochs<D> {
     pub(super) fn new(snapshot: Snapshot<D>) -> Self {
-        Self { current: ArcSwap::from_pointee(Epoch::new(snapshot)) }
+        Self { current: ArcSwap::from_pointee(Epoch::new(Arc::new(snapshot))), older: Mutex::default() }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot<D>> {
@@ -76,37 +89,50 @@ impl<D> Epochs<D> {
         }
     }
 
-    /// Puts a newer snapshot in force; what is returned waits for the older one's sections.
-    pub(super) fn replace(&self, snapshot: Snapshot<D>) -> Draining<D> {
-        let older = self.current.swap(Arc::new(Epoch::new(snapshot)));
-        older.closing.send_replace(true);
-        Draining(older)
+    /// Puts a newer snapshot in force.
+    pub(super) fn replace(&self, snapshot: Snapshot<D>) {
+        self.turn(Arc::new(snapshot));
+    }
+
+    /// Leaves the snapshot in force, and hurries the sections that are open under it as if there were a newer one.
+    pub(super) fn turn_over(&self) {
+        self.turn(self.snapshot());
+    }
+
+    /// Resolves once no section is open that was opened before the last [`Epochs::replace`] or [`Epochs::turn_over`] before
+    /// the call.
+    pub(super) async fn drained(&self) {
+        let older = self.older.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for epoch in &older {
+            epoch.emptied().await;
+        }
+        // INVARIANT: a section that is counted in an epoch after it was replaced is given up at once, so one that was seen
+        // empty stays so in all that matters.
+        let done = |epoch: &Arc<Epoch<D>>| older.iter().any(|other| Arc::ptr_eq(epoch, other));
+        self.older.lock().unwrap_or_else(PoisonError::into_inner).retain(|epoch| !done(epoch));
+    }
+
+    fn turn(&self, snapshot: Arc<Snapshot<D>>) {
+        let mut older = self.older.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = self.current.swap(Arc::new(Epoch::new(snapshot)));
+        replaced.closing.send_replace(true);
+        older.push(replaced);
     }
 }
 
 impl<D> Epoch<D> {
-    fn new(snapshot: Snapshot<D>) -> Self {
-        Self {
-            snapshot: Arc::new(snapshot),
-            open: AtomicUsize::new(0),
-            emptied: Notify::new(),
-            closing: watch::Sender::new(false),
-        }
+    fn new(snapshot: Arc<Snapshot<D>>) -> Self {
+        Self { snapshot, open: AtomicUsize::new(0), emptied: Notify::new(), closing: watch::Sender::new(false) }
     }
-}
 
-/// A replaced snapshot whose sections may still be open.
-pub(super) struct Draining<D>(Arc<Epoch<D>>);
-
-impl<D> Draining<D> {
-    /// Resolves once no section of the replaced snapshot is open.
-    pub(super) async fn drained(self) {
+    /// Resolves once no section is open.
+    async fn emptied(&self) {
         loop {
-            let emptied = self.0.emptied.notified();
+            let emptied = self.emptied.notified();
             tokio::pin!(emptied);
             // Listen before looking, so that a section that ends in between is not missed.
             emptied.as_mut().enable();
-            if self.0.open.load(Ordering::SeqCst) == 0 {
+            if self.open.load(Ordering::SeqCst) == 0 {
                 return;
             }
             emptied.await;
@@ -165,20 +191,39 @@ mod tests {
     use super::*;
 
     fn snapshot(revision: u64) -> Snapshot<()> {
-        Snapshot { revision: Revision(revision), hash: [0; 32], state: ControlState::default(), derived: () }
+        Snapshot {
+            revision: Revision(revision),
+            hash: [0; 32],
+            state: ControlState::default(),
+            derived: (),
+            ledger: Ledger::default(),
+        }
     }
 
     #[test]
     fn a_replacement_is_drained_only_when_older_sections_ended() {
         let epochs = Epochs::new(snapshot(1));
         let (first, second) = (epochs.enter(), epochs.enter());
-        let mut drained = Box::pin(epochs.replace(snapshot(2)).drained());
+        epochs.replace(snapshot(2));
+        let mut drained = Box::pin(epochs.drained());
         let newer = epochs.enter();
         assert_eq!(newer.snapshot().revision, Revision(2));
         drop(first);
         assert!(drained.as_mut().now_or_never().is_none(), "one older section is still open");
         drop(second);
         assert!(drained.as_mut().now_or_never().is_some(), "a newer section holds nothing up");
+    }
+
+    #[test]
+    fn a_turn_over_hurries_sections_and_keeps_the_snapshot() {
+        let epochs = Epochs::new(snapshot(1));
+        let section = epochs.enter();
+        epochs.turn_over();
+        let mut drained = Box::pin(epochs.drained());
+        assert!(drained.as_mut().now_or_never().is_none(), "a section is still open");
+        assert_eq!(epochs.enter().snapshot().revision, Revision(1));
+        drop(section);
+        assert!(drained.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -188,7 +233,7 @@ mod tests {
         let overdue = section.overdue();
         tokio::pin!(overdue);
         assert!(tokio::time::timeout(SECTION_GRACE * 100, &mut overdue).await.is_err(), "no change waits");
-        let _draining = epochs.replace(snapshot(2));
+        epochs.replace(snapshot(2));
         assert!(tokio::time::timeout(SECTION_GRACE / 2, &mut overdue).await.is_err(), "the grace has not passed");
         assert!(tokio::time::timeout(SECTION_GRACE, &mut overdue).await.is_ok());
     }

@@ -1,5 +1,6 @@
-//! Cluster time: the wall time at the last counted moment plus what has elapsed on a clock that counts through suspend.
-//! A jump of the wall clock in between moves nothing, and it never goes back.
+//! Cluster time: the database's time when it was last read, plus what has elapsed since on a clock that counts through
+//! suspend. It never goes back. Where the database has no clock of its own, it is this host's at the start; a jump of that
+//! clock afterwards moves nothing.
 
 use std::{
     fmt,
@@ -21,9 +22,17 @@ pub(super) struct ClusterTime {
 }
 
 impl ClusterTime {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let counted = Mutex::new((clock.now(), clock.boot()));
+    /// From what the database says; from this host's clock, if it says nothing.
+    pub(super) fn new(clock: Arc<dyn Clock>, database: Option<Timestamp>) -> Self {
+        let now = database.map_or_else(|| clock.now(), |database| clock.by_database(database));
+        let counted = Mutex::new((now, clock.boot()));
         Self { clock, counted, latest: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Takes in what the database said just now.
+    pub(super) fn count(&self, database: Timestamp) {
+        let counted = (self.clock.by_database(database), self.clock.boot());
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = counted;
     }
 
     pub(super) fn boot(&self) -> Duration {

@@ -16,7 +16,10 @@ pub struct DatabaseSection {
     pub sqlite: Option<PathBuf>,
     /// A file that holds the URL of a PostgreSQL database; the URL holds a password.
     pub postgres_url_file: Option<PathBuf>,
-    /// The most connections to PostgreSQL, besides the audit writer's own and two for control changes.
+    /// PostgreSQL only: whether no other server ever takes its place, so that it needs no synchronous standby.
+    #[serde(default)]
+    pub single: bool,
+    /// The most connections to PostgreSQL, besides the audit writer's own, three for the lease and two for control changes.
     #[serde(default = "default_connections")]
     pub connections: u32,
     /// SQLite only: below so many MiB of free disk keys are not used, so that control changes can still be made.

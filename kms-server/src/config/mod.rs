@@ -2,6 +2,7 @@
 //! limits. Everything that decides access is control state and not here. One TOML file; unknown fields are refused.
 
 mod check;
+mod cluster;
 mod database;
 mod key_store;
 mod limits;
@@ -17,6 +18,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::{
+    cluster::ClusterSection,
     database::DatabaseSection,
     key_store::KeyStoreSection,
     limits::LimitsSection,
@@ -45,6 +47,9 @@ pub struct Config {
     pub key_store: KeyStoreSection,
     /// What is remembered outside the database.
     pub anchor: AnchorSection,
+    /// What all nodes agree on.
+    #[serde(default)]
+    pub cluster: ClusterSection,
     /// Limits of number, size and time.
     #[serde(default)]
     pub limits: LimitsSection,
@@ -157,6 +162,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.database.check()?;
         self.key_store.check()?;
+        self.cluster.check()?;
         self.limits.check()?;
         if let Some((field, detail)) = self.traces.as_ref().and_then(|traces| traces.check().err()) {
             return Err(ConfigError::Section { section: "traces", detail: format!("`{field}`: {detail}") });

@@ -38,7 +38,8 @@ pub(super) async fn look(config: &Config, report: &mut Report) -> Option<Store> 
     match examined.kind {
         ExaminedKind::Sqlite { journal_mode, integrity } => sqlite(&journal_mode, &integrity, report),
         ExaminedKind::Postgres { version, settings, tls, local, synchronous_standbys } => {
-            postgres(version, &settings, synchronous_standbys, report);
+            postgres(version, &settings, report);
+            standbys(&settings, synchronous_standbys, config.database.single, report);
             connection(tls, local, report);
         }
     }
@@ -83,7 +84,7 @@ fn sqlite(journal_mode: &str, integrity: &str, report: &mut Report) {
     }
 }
 
-fn postgres(version: i64, settings: &BTreeMap<&'static str, String>, standbys: i64, report: &mut Report) {
+fn postgres(version: i64, settings: &BTreeMap<&'static str, String>, report: &mut Report) {
     let major = version / 10_000;
     if version < OLD_POSTGRES {
         report.warning("database.version", format!("PostgreSQL {major} is no longer mended"), "move to a newer one");
@@ -108,14 +109,24 @@ fn postgres(version: i64, settings: &BTreeMap<&'static str, String>, standbys: i
             report.warning("database.synchronous_commit", detail, advice);
         }
     }
-    let names = setting("synchronous_standby_names");
-    match (names.is_empty(), standbys) {
-        (true, _) => report.ok("database.standbys", "none are required: a commit is on this server's disk alone"),
-        (false, 0) => {
-            let detail = format!("`{names}` are required and none is connected: every commit waits");
-            report.error("database.standbys", detail, "connect a standby, or do without");
+}
+
+/// A server that takes this one's place must have every commit, or a cut that was acknowledged is lost with this one.
+fn standbys(settings: &BTreeMap<&'static str, String>, connected: i64, single: bool, report: &mut Report) {
+    const CHECK: &str = "database.standbys";
+    let names = settings.get("synchronous_standby_names").map(String::as_str).unwrap_or_default();
+    match (names.is_empty(), connected, single) {
+        (true, _, true) => report.ok(CHECK, "none, as declared: nothing ever takes this server's place"),
+        (true, _, false) => {
+            let detail = "no standby is synchronous: if one takes this server's place, what was acknowledged is lost";
+            let advice = "set `synchronous_standby_names`, or declare `[database] single = true`";
+            report.warning(CHECK, detail, advice);
         }
-        (false, count) => report.ok("database.standbys", format!("{count} have every commit")),
+        (false, 0, _) => {
+            let detail = format!("`{names}` are required and none is connected: every commit waits");
+            report.error(CHECK, detail, "connect a standby, or do without");
+        }
+        (false, count, _) => report.ok(CHECK, format!("{count} have every commit")),
     }
 }
 

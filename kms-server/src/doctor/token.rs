@@ -175,7 +175,7 @@ async fn load(
     compare: bool,
 ) -> Result<ControlState, LoadError> {
     let cell = Arc::new(OnceLock::new());
-    let parts = foundation.cluster_parts(config, Arc::clone(clock), node, Box::new(|_| ()), cell);
+    let parts = foundation.cluster_parts(config, Arc::clone(clock), node, None, Box::new(|_, _| ()), cell);
     let parts = parts.map_err(|error| LoadError::Derive(crate::model::Error::internal(error)))?;
     let cluster: Cluster<Policies> =
         if compare { Cluster::load(parts).await? } else { Cluster::load_unremembered(parts).await? };

@@ -15,7 +15,7 @@ pub(super) async fn resolve(service: &Service) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if !cluster.is_serving() {
+        if cluster.is_in_doubt() {
             match cluster.resolve_doubt().await {
                 Ok(()) => {
                     tracing::info!(revision = cluster.snapshot().revision.0, "the newest control state is known again");

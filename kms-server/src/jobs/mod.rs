@@ -2,7 +2,9 @@
 
 mod disk;
 mod doubt;
+mod gone;
 mod lifecycle;
+mod made_elsewhere;
 mod names;
 mod unmade;
 
@@ -14,6 +16,8 @@ pub(crate) fn start(supervisor: &Supervisor, service: &Service) {
     run(supervisor, service, "doubt", async |service| doubt::resolve(&service).await);
     run(supervisor, service, "lifecycle", async |service| lifecycle::run(&service).await);
     run(supervisor, service, "unmade", async |service| unmade::take_back(&service).await);
+    run(supervisor, service, "gone", async |service| gone::finish(&service).await);
+    run(supervisor, service, "made elsewhere", async |service| made_elsewhere::find(&service).await);
     run(supervisor, service, "names", async |service| names::forget(&service).await);
 }
 

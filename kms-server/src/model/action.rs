@@ -168,6 +168,8 @@ actions! {
     DescribeChange = "describe_change", Read;
     /// List control changes.
     ListChanges = "list_changes", Read;
+    /// List the nodes of the installation.
+    ListNodes = "list_nodes", Read;
     /// Search the audit log, or read one record.
     SearchAudit = "search_audit", Read;
     /// Ask who one is.

@@ -13,6 +13,11 @@ pub trait Clock: Debug + Send + Sync {
 
     /// Time since some fixed moment that never goes back and counts through suspend (`CLOCK_BOOTTIME`).
     fn boot(&self) -> Duration;
+
+    /// What the time of a database's server is to whoever uses this clock. Only a clock that a test moves is ahead of it.
+    fn by_database(&self, database: Timestamp) -> Timestamp {
+        database
+    }
 }
 
 /// The operating system's clocks.

@@ -426,6 +426,7 @@ const fn reach(action: Action) -> Reach {
         | Action::PreviewChange
         | Action::DescribeChange
         | Action::ListChanges
+        | Action::ListNodes
         | Action::SearchAudit => Reach::Installation,
     }
 }

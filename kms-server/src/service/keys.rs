@@ -196,11 +196,11 @@ impl Service {
     ///
     /// That of the database or the HSM; what was taken back until then stays so.
     pub async fn take_back_unmade(&self) -> Result<usize, Error> {
-        let mut tx = self.inner.store.begin().await?;
+        let mut tx = self.inner.store.read().await?;
         let left = tx.creating().await?;
+        let present = self.inner.cluster.present(&mut tx).await?;
         drop(tx);
-        let node = self.inner.cluster.node();
-        let gone: Vec<_> = left.into_iter().filter(|object| object.maker != node).collect();
+        let gone: Vec<_> = left.into_iter().filter(|object| !present.contains(&object.maker)).collect();
         if gone.is_empty() {
             return Ok(0);
         }

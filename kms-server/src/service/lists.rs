@@ -8,7 +8,7 @@ use kms_client::{
 };
 use serde::Deserialize;
 
-use super::{Call, KeyRef, Outcome, Service};
+use super::{Call, KeyRef, Outcome, SeenNode, Service};
 use crate::{
     audit::Draft,
     model::{
@@ -221,6 +221,17 @@ impl Service {
         .await
     }
 
+    /// Every node.
+    ///
+    /// # Errors
+    ///
+    /// `not_permitted`, `store_unavailable`.
+    pub async fn list_nodes(&self, call: &Call) -> Outcome<Vec<SeenNode>> {
+        let allowed = self.may(call, Action::ListNodes);
+        let found = if allowed { self.inner.cluster.seen().await.map_err(Error::from) } else { Err(Error::Denied) };
+        self.read(call, Action::ListNodes, Target::Installation, |_| found).await
+    }
+
     /// One committed change, with its receipt.
     ///
     /// # Errors
@@ -240,7 +251,12 @@ impl Service {
 
     async fn find_change(&self, id: ChangeId) -> Result<DescribedChange, Error> {
         let mut tx = self.inner.store.read().await?;
-        let change = tx.change(id).await?.ok_or(Error::NotFound("change"))?;
+        let mut change = tx.change(id).await?.ok_or(Error::NotFound("change"))?;
+        if change.receipt.is_none() {
+            drop(tx);
+            change.receipt = self.inner.cluster.complete(&change).await?;
+            tx = self.inner.store.read().await?;
+        }
         let of_change = AuditFilter { change: Some(id), outcome: Some(Recorded::Allowed), ..AuditFilter::default() };
         let (records, _) = tx.search(&of_change, 1, None).await?;
         let mut detail = records.into_iter().next().and_then(|record| record.detail);

@@ -9,6 +9,7 @@ mod key_usage;
 mod keys;
 mod line;
 mod lists;
+mod made_elsewhere;
 mod once;
 mod operations;
 mod own;
@@ -41,6 +42,7 @@ pub use key_usage::KeyUsage;
 pub use keys::NewKey;
 pub use line::{Call, Outcome, Outcomes, Understood};
 pub use lists::{BindingFilter, DescribedChange, KeyFilter, Page, PrincipalFilter};
+pub use made_elsewhere::MadeElsewhere;
 pub use once::{Once, OnceName, Terms};
 pub use operations::{Made, Operation};
 pub use preview::{Effect, MOST_DAYS, Past, Preview};
@@ -53,7 +55,10 @@ pub use whoami::Standing;
 pub use wrap::{WrapItem, Wrapped};
 pub use wrap_counts::WrapCounts;
 
-pub use crate::store::{AuditCursor, ControlChange, KeyUse, OperationState};
+pub use crate::{
+    cluster::SeenNode,
+    store::{AuditCursor, ControlChange, KeyUse, MemberKind, OperationState},
+};
 
 use self::{once::UnderWay, usable_key::Material};
 use crate::{
@@ -90,6 +95,8 @@ pub struct Parts {
     pub store: Store,
     /// The token.
     pub hsm: Hsm,
+    /// Key versions that are yet to be found in it.
+    pub made_elsewhere: Arc<MadeElsewhere>,
     /// How often which version has wrapped.
     pub wraps: WrapCounts,
     /// Time.
@@ -178,7 +185,17 @@ impl Service {
     }
 
     fn material(&self) -> Material<'_> {
-        Material::new(&self.inner.hsm, &self.inner.wraps)
+        Material::new(&self.inner)
+    }
+
+    /// Resolves when another node has made a key version.
+    pub async fn made_elsewhere(&self) {
+        self.inner.made_elsewhere.came().await;
+    }
+
+    /// Finds the key versions that other nodes made; answers whether all are found.
+    pub async fn find_made_elsewhere(&self) -> bool {
+        self.inner.made_elsewhere.find_all(self.inner.clock.boot()).await
     }
 }
 

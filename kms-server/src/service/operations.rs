@@ -143,17 +143,17 @@ impl Service {
         self.read(call, Action::DescribeChange, Target::Installation, |_| found).await
     }
 
-    /// Writes down what became of the operations of nodes that are gone, and forgets those of long ago. This is the only
-    /// node, so whoever else accepted one is gone.
+    /// Writes down what became of the operations of nodes that are gone, and forgets those of long ago.
     ///
     /// # Errors
     ///
     /// That of the database.
     pub async fn settle_operations(&self) -> Result<(), Error> {
-        let (node, now) = (self.cluster().node(), self.cluster().now());
+        let now = self.cluster().now();
         let mut tx = self.inner.store.begin().await?;
+        let present = self.cluster().present(&mut tx).await?;
         for left in tx.unfinished_operations().await? {
-            if left.node == node {
+            if present.contains(&left.node) {
                 continue;
             }
             if tx.change(left.change).await?.is_some() {

@@ -26,4 +26,18 @@ impl Service {
         }
         Ok(())
     }
+
+    /// Chains the records that nodes left unchained which are members no longer.
+    ///
+    /// # Errors
+    ///
+    /// That of the database or the log; what is left stays to be chained.
+    pub async fn seal_orphaned(&self) -> Result<(), Error> {
+        for intent in self.inner.store.read().await?.orphaned_intents(INTENTS).await? {
+            let draft = Draft::from_intent(&intent.record).map_err(Error::internal)?;
+            self.gate().seal_left(intent.change, draft).await?;
+            tracing::info!(change.id = %intent.change, member.id = %intent.node, "chained the record of a change whose node is gone");
+        }
+        Ok(())
+    }
 }

@@ -11,9 +11,9 @@ use kms_client::{
 };
 use tracing::Instrument as _;
 
-use super::{line::carry_out, wrap_counts::WrapCounts};
+use super::{MadeElsewhere, Parts, line::carry_out, wrap_counts::WrapCounts};
 use crate::{
-    model::{Action, Algorithm, ControlState, Error, Key, Refusal, Rotation},
+    model::{Action, Algorithm, Clock, ControlState, Error, Key, Refusal, Rotation},
     policy::Permit,
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Wrapping {
 pub(super) struct Material<'a> {
     hsm: &'a Hsm,
     wraps: &'a WrapCounts,
+    made_elsewhere: &'a MadeElsewhere,
+    clock: &'a dyn Clock,
 }
 
 impl UsableKey {
@@ -79,12 +81,14 @@ impl UsableKey {
 }
 
 impl<'a> Material<'a> {
-    pub(super) const fn new(hsm: &'a Hsm, wraps: &'a WrapCounts) -> Self {
-        Self { hsm, wraps }
+    pub(super) fn new(parts: &'a Parts) -> Self {
+        let Parts { hsm, wraps, made_elsewhere, clock, .. } = parts;
+        Self { hsm, wraps, made_elsewhere, clock: &**clock }
     }
 
     /// Opens wrapped data keys; results in the same order.
     pub(super) async fn open(&self, openings: Vec<Opening>) -> Result<Vec<Result<Secret, Error>>, Error> {
+        self.found(openings.iter().map(|opening| opening.key.object)).await;
         let items: Vec<_> = openings
             .into_iter()
             .map(|opening| Decrypt {
@@ -110,6 +114,7 @@ impl<'a> Material<'a> {
     }
 
     async fn encrypt(&self, wrappings: Vec<Wrapping>) -> Result<Vec<Result<WrappedKey, Error>>, Error> {
+        self.found(wrappings.iter().map(|wrapping| wrapping.key.object)).await;
         // Nonces are public, but never twice: the token and the kernel both take part in each.
         let nonces = self.hsm.random(wrappings.len() * Nonce::LEN).await.map_err(hsm_error)?;
         let (nonces, _) = nonces.as_bytes().as_chunks::<{ Nonce::LEN }>();
@@ -129,6 +134,10 @@ impl<'a> Material<'a> {
             WrappedKey::new(header, ciphertext.map_err(hsm_error)?).map_err(Error::internal)
         };
         Ok(headers.into_iter().zip(wrapped).map(assemble).collect())
+    }
+
+    async fn found(&self, objects: impl Iterator<Item = ObjectId>) {
+        self.made_elsewhere.find(objects, self.clock.boot()).await;
     }
 
     /// Fresh secret bytes, from the token and the kernel.

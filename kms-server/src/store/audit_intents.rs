@@ -24,6 +24,8 @@ pub struct AuditIntent {
     pub record: Vec<u8>,
 }
 
+type Columns = (Uuid, Uuid, i64, Vec<u8>);
+
 impl Tx<'_> {
     /// Leaves an intent, in the transaction of its change.
     ///
@@ -54,16 +56,30 @@ impl Tx<'_> {
     /// As every statement.
     pub async fn intents(&mut self, limit: u32) -> Result<Vec<AuditIntent>, Error> {
         const SQL: &str = "SELECT change_id, node, revision, record FROM audit_intents ORDER BY revision LIMIT $1";
-        let rows: Vec<(Uuid, Uuid, i64, Vec<u8>)> = on!(self, all SQL, i64::from(limit))?;
-        rows.into_iter()
-            .map(|(change, node, revision, record)| {
-                Ok(AuditIntent {
-                    change: ChangeId::new(change),
-                    node: NodeId::new(node),
-                    revision: Revision(to_u64("audit_intents.revision", revision)?),
-                    record,
-                })
-            })
-            .collect()
+        let rows: Vec<Columns> = on!(self, all SQL, i64::from(limit))?;
+        rows.into_iter().map(AuditIntent::from_columns).collect()
+    }
+
+    /// Up to `limit` intents, the oldest, of nodes that are no members any more.
+    ///
+    /// # Errors
+    ///
+    /// As every statement.
+    pub async fn orphaned_intents(&mut self, limit: u32) -> Result<Vec<AuditIntent>, Error> {
+        const SQL: &str = "SELECT change_id, node, revision, record FROM audit_intents \
+                           WHERE node NOT IN (SELECT node FROM members) ORDER BY revision LIMIT $1";
+        let rows: Vec<Columns> = on!(self, all SQL, i64::from(limit))?;
+        rows.into_iter().map(AuditIntent::from_columns).collect()
+    }
+}
+
+impl AuditIntent {
+    fn from_columns((change, node, revision, record): Columns) -> Result<Self, Error> {
+        Ok(Self {
+            change: ChangeId::new(change),
+            node: NodeId::new(node),
+            revision: Revision(to_u64("audit_intents.revision", revision)?),
+            record,
+        })
     }
 }

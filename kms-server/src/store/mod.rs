@@ -17,10 +17,12 @@ mod deletion_watches;
 mod disk;
 mod error;
 mod examine;
+mod hints;
 mod hsm_objects;
 mod hsm_roots;
 mod idempotency_keys;
 mod lock;
+mod members;
 mod operations;
 mod postgres;
 mod sqlite;
@@ -46,10 +48,12 @@ pub use self::{
     disk::free_bytes,
     error::{CommitError, Error},
     examine::{Examined, ExaminedKind, Schema},
+    hints::{Hint, Hints},
     hsm_objects::{HsmObject, HsmObjectState},
     hsm_roots::HsmRoots,
     idempotency_keys::IdempotencyKey,
     lock::SqliteLock,
+    members::{Agreement, Member, MemberKind, Newest},
     operations::{OperationState, StoredOperation},
     postgres::Postgres,
     sqlite::Sqlite,
@@ -128,8 +132,8 @@ impl Store {
         }
     }
 
-    /// Takes the database for this process until the store is closed. A node does not yet share one with others; on SQLite
-    /// it has the file already.
+    /// Takes the database for this process until the store is closed, to make an installation in it. On SQLite it has the file
+    /// already.
     ///
     /// # Errors
     ///
@@ -176,6 +180,30 @@ impl Store {
             Self::Sqlite(sqlite) => sqlite.read().await,
             Self::Postgres(postgres) => postgres.read().await,
         }
+    }
+
+    /// Whether other processes may have the database too.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// The same database by connections of their own, for a runtime of its own; on SQLite there are no others.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match self {
+            Self::Sqlite(sqlite) => Self::Sqlite(sqlite.clone()),
+            Self::Postgres(postgres) => Self::Postgres(postgres.apart()),
+        }
+    }
+
+    /// What other nodes tell of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`].
+    pub async fn hints(&self) -> Result<Hints, Error> {
+        Hints::open(self).await
     }
 
     /// A connection of its own, for the audit writer.

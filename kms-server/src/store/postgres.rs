@@ -27,8 +27,9 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) async fn open(url: &SecretString, connections: u32) -> Result<Self, Error> {
-        // Whatever the server's default, a commit on our connections waits for the disk.
-        let options = parse(url)?.options([("synchronous_commit", "on")]);
+        // Whatever the server's default, a commit on our connections waits for the disk; and as long as it takes, for a wait for
+        // a standby that is given up counts as a success with a warning.
+        let options = parse(url)?.options([("synchronous_commit", "on"), ("statement_timeout", "0")]);
         try_out(&options).await?;
         let postgres = Self {
             pool: pool(connections).connect_with(options.clone()).await?,
@@ -51,6 +52,21 @@ impl Postgres {
             writable: false,
             claim: Arc::default(),
         })
+    }
+
+    /// The same database by connections of their own, made on the runtime that first uses them.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            options: Arc::clone(&self.options),
+            pool: pool(APART).connect_lazy_with((*self.options).clone()),
+            changes: pool(1).connect_lazy_with((*self.options).clone()),
+            writable: self.writable,
+            claim: Arc::default(),
+        }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     pub(super) fn check_url(url: &SecretString) -> Result<(), Error> {
@@ -161,6 +177,8 @@ const CLAIM_AGAIN: Duration = Duration::from_millis(100);
 const CLAIM_TRIES: u32 = 30;
 /// How many control changes may be at the database at once; more would wait for one another there.
 const CHANGES: u32 = 2;
+/// One that listens, and one that reads.
+const APART: u32 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Settings, and the values with which an acknowledged commit survives the loss of power.
 const DURABILITY: &[(&str, &[&str])] =

@@ -1,9 +1,10 @@
 //! A transaction on either database, and `on!`, which runs one statement on whichever it is.
 
+use jiff::Timestamp;
 use sqlx::{Postgres, Sqlite, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{CommitError, Error};
+use super::{CommitError, Error, column::to_time};
 
 /// A transaction. Dropped without [`Tx::commit`], nothing of it happened.
 ///
@@ -70,6 +71,20 @@ impl<'c> Tx<'c> {
             return Err(Error::Broken);
         }
         Ok(&mut self.inner)
+    }
+
+    /// The time by the database server's clock; `None` where the database has no clock but this host's.
+    ///
+    /// # Errors
+    ///
+    /// As every statement.
+    pub async fn time(&mut self) -> Result<Option<Timestamp>, Error> {
+        const SQL: &str = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT";
+        let read = match self.enter()? {
+            Inner::Sqlite(_) => Ok(None),
+            Inner::Postgres(connection) => sqlx::query_scalar(SQL).fetch_one(&mut **connection).await.map(Some),
+        };
+        self.mend(read)?.map(|micros| to_time("clock_timestamp", micros)).transpose()
     }
 
     pub(super) fn mend<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {

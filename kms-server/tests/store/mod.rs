@@ -9,6 +9,7 @@ mod control;
 mod database;
 mod idempotency;
 mod lifecycle;
+mod members;
 mod migrations;
 mod objects;
 mod opening;

@@ -247,6 +247,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("DELETE /v1/trust/client-cas/{client_ca}", "", On::Nothing, &["remove_client_ca"], ANCHOR, "ada"),
     // Changes and records.
     row("GET /v1/changes", "", On::Nothing, &["list_changes"], LIST, "audrey"),
+    row("GET /v1/nodes", "", On::Nothing, &["list_nodes"], LIST, "audrey"),
     row("POST /v1/changes/preview", PREVIEW, On::Key, &["preview_change"], LIST, "audrey"),
     row("GET /v1/changes/{change}", "", On::Change, &["describe_change"], LIST_PEOPLE, "olaf"),
     row("GET /v1/operations/{operation}", "", On::Operation, &["describe_change"], LIST_PEOPLE, "olaf"),

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod key;
 mod key_deletion;
+mod nodes;
 mod operation;
 mod output;
 mod page;
@@ -134,6 +135,8 @@ enum Command {
     /// Look at the control changes that were made
     #[command(subcommand)]
     Change(change::Command),
+    /// Show the nodes that changes wait for, and how far each has come
+    Nodes,
     /// Ask what became of changes that were not waited for
     #[command(subcommand)]
     Operation(operation::Command),
@@ -189,6 +192,7 @@ async fn dispatch(command: Command, client: &Client, output: Output) -> Result<(
         Command::Policy(command) => policy::run(command, client, output).await,
         Command::Explain(explain) => explain.run(client, output).await,
         Command::Trust(command) => trust::run(command, client, output).await,
+        Command::Nodes => nodes::run(client, output).await,
         Command::Change(command) => change::run(command, client, output).await,
         Command::Operation(command) => operation::run(command, client, output).await,
         Command::Audit(command) => audit::run(command, client, output).await,

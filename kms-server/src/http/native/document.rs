@@ -241,7 +241,7 @@ answers what the first one did, with the header `idempotency-replayed: true` and
 const POLICY: &[Code] = &[Code::InvalidPolicy, Code::Conflict, Code::StoreUnavailable, Code::OutcomeUnknown];
 const ROLE: &[Code] = &[Code::NotFound, Code::InUse, Code::InvalidState, Code::StoreUnavailable, Code::OutcomeUnknown];
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("about", "This API, and who its caller is."),
     ("keys", "Master keys and their versions. Their material never leaves the HSM."),
     ("data keys", "Data keys: generated, wrapped, unwrapped and wrapped again; each also as a batch."),
@@ -250,6 +250,7 @@ const TAGS: [(&str, &str); 9] = [
     ("policies", "Custom policies in Cedar, custom roles, and who may do what."),
     ("trust", "Whose tokens and certificates say who a caller is."),
     ("changes", "Control changes as they were committed."),
+    ("nodes", "The nodes that control changes wait for."),
     ("audit", "The audit log. Reading it is on record too."),
 ];
 

@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod key_deletion;
 mod keys;
 mod names;
+mod nodes;
 mod operation;
 mod pending;
 mod policies;
@@ -94,6 +95,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(explain::routes())
         .merge(trust::routes())
         .merge(changes::routes())
+        .merge(nodes::routes())
         .merge(preview::routes())
         .merge(pending::routes())
         .merge(audit_log::routes())

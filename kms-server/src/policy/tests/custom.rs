@@ -138,7 +138,7 @@ impl Case {
         derived.read(&"case".parse().unwrap(), &text, &world.state).unwrap_or_else(|faults| panic!("{faults:?}"));
         put(&mut world, "case", &text);
         let derived = derived.derive(&world.state).unwrap();
-        let snapshot = Snapshot { revision: Revision(1), hash: [0; 32], state: world.state.clone(), derived };
+        let snapshot = Snapshot::of(world.state.clone(), derived);
         let caller =
             Caller::for_test(principal, CREDENTIAL, Proof::Token { issuer: ISSUER, expires_at: Timestamp::MAX });
         let mut caller = Arc::into_inner(caller).unwrap();

@@ -169,7 +169,7 @@ impl World {
 
     pub(super) fn snapshot(&self, bundle: &Arc<Bundle>) -> Snapshot<Policies> {
         let derived = Policies::of(Arc::clone(bundle));
-        Snapshot { revision: Revision(1), hash: [0; 32], state: self.state.clone(), derived }
+        Snapshot::of(self.state.clone(), derived)
     }
 }
 
