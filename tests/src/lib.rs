@@ -7,6 +7,7 @@ mod database;
 mod fake_time;
 mod faults;
 mod identities;
+mod key_server;
 mod kms;
 mod people;
 mod process;
@@ -22,6 +23,7 @@ pub use self::{
     fake_time::{Clocks, FakeTime},
     faults::{Faults, rv},
     identities::{AUDIENCE, ISSUER, Identities, Leaf, TokenClaims},
+    key_server::{KeyServer, SigningKey},
     kms::{StoppedKms, TestKms, softhsm_module},
     people::{Founders, Newcomer, Trust},
     process::{Ended, Process, SIGKILL, host_command, program, run},

@@ -33,6 +33,7 @@ mod gate;
 mod hsm_faults;
 mod key_destruction;
 mod key_lifecycle;
+mod key_sets;
 mod key_states;
 mod limits;
 mod line;
