@@ -30,7 +30,7 @@ pub use self::{
     proxy::{Lost, Proxy, Transaction},
     shell::{Shell, files, kms},
     small_disk::SmallDisk,
-    sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
+    sql::{Sql, copy_database, copy_sqlite, put_back_database, put_back_sqlite, sqlite_files},
 };
 
 /// Asks again and again until there is an answer. What is waited for must come within half a minute of real time.

@@ -21,6 +21,8 @@ mod cli;
 mod clock;
 mod concurrency;
 mod crash;
+mod crash_audit;
+mod crash_host;
 mod database_faults;
 mod day;
 mod deploy;
