@@ -50,6 +50,7 @@ mod poison;
 mod policies;
 mod recover;
 mod refusals;
+mod reload;
 mod retry;
 mod revisions;
 mod roles;
