@@ -1,6 +1,7 @@
 //! What the tests stand on: a server of their own with a token, a database, a clock that they move, and people who show
 //! real certificates and tokens. Nothing of ours is replaced.
 
+mod boundary;
 mod clock;
 mod connection;
 mod database;
@@ -17,6 +18,7 @@ mod small_disk;
 mod sql;
 
 pub use self::{
+    boundary::Boundary,
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,

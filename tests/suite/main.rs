@@ -16,6 +16,7 @@ macro_rules! on_both {
 }
 
 mod authorisation;
+mod boundary;
 mod callers;
 mod cli;
 mod clock;
