@@ -471,3 +471,8 @@ impl Applying<'_> {
         if self.alone { Ok(()) } else { Err(Error::approval_required(what)) }
     }
 }
+
+/// An update that names none of what can be changed would be a revision that did nothing.
+fn nothing_to_change(fields: &str) -> Error {
+    Error::invalid(format!("there is nothing to change: give at least one of {fields}"))
+}
