@@ -36,13 +36,12 @@ const BODIES: &str = "|\\{\\}|\\[\\]|\\{\"items\":\\[(\\{\\},){0,3}\\{\\}\\]\\}|
 fn request() -> impl Strategy<Value = Vec<u8>> {
     (METHODS, PATHS, QUERIES, vec(FIELDS, 0..4), BODIES, 0_u8..8).prop_map(
         |(method, path, query, fields, body, honest)| {
-            let mut text = format!("{method} {path}{query} HTTP/1.1\r\nhost: a\r\n");
-            if honest > 0 {
-                text.push_str("authorization: Bearer TOKEN\r\ncontent-type: application/json\r\n");
-                text.push_str(&format!("content-length: {}\r\n", body.len()));
-            }
-            fields.iter().for_each(|field| text.push_str(&format!("{field}\r\n")));
-            format!("{text}\r\n{body}").into_bytes()
+            let usual = "authorization: Bearer TOKEN\r\ncontent-type: application/json\r\n";
+            let length = format!("content-length: {}\r\n", body.len());
+            let (usual, length) = if honest > 0 { (usual, length.as_str()) } else { ("", "") };
+            let fields: Vec<_> = fields.iter().map(|field| format!("{field}\r\n")).collect();
+            let start = format!("{method} {path}{query} HTTP/1.1\r\nhost: a\r\n");
+            [&start, usual, length, &fields.concat(), "\r\n", &body].concat().into_bytes()
         },
     )
 }
