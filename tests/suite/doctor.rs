@@ -9,13 +9,13 @@ use keyward_tests::{Backend, Sql, StoppedKms, TestKms, copy_sqlite, host_command
 use serde_json::Value;
 
 /// What `doctor` said, without the disk's room: that is the machine's.
-struct Seen {
+pub(crate) struct Seen {
     code: i32,
     findings: Vec<Value>,
 }
 
 impl Seen {
-    async fn by(config: &Path) -> Self {
+    pub(crate) async fn by(config: &Path) -> Self {
         let ended = host_command("doctor", config, &["--output", "json"]).await;
         let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         assert_eq!((report["schema"].as_str(), ended.err.as_str()), (Some("keyward-doctor/1"), ""));
@@ -28,7 +28,7 @@ impl Seen {
     }
 
     /// Everything that is not as it should be, as `level check`.
-    fn bad(&self) -> Vec<String> {
+    pub(crate) fn bad(&self) -> Vec<String> {
         let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();
         let bad = self.findings.iter().filter(|finding| finding["level"] != "ok");
         bad.map(|finding| {
@@ -38,7 +38,7 @@ impl Seen {
         .collect()
     }
 
-    fn says(&self, check: &str, words: &str) {
+    pub(crate) fn says(&self, check: &str, words: &str) {
         let found = self.findings.iter().filter(|finding| finding["check"] == check);
         let found: Vec<_> = found.map(ToString::to_string).collect();
         assert!(found.iter().any(|finding| finding.contains(words)), "{words}: {found:?}");

@@ -63,3 +63,4 @@ mod storage_example;
 mod structure;
 mod tls;
 mod traces;
+mod upgrade;

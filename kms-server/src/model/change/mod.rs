@@ -252,12 +252,18 @@ impl Change {
     ///
     /// As [`Change::canonical`].
     pub fn digest(&self) -> Result<[u8; 32], Error> {
+        Ok(Self::digest_of(&self.canonical()?))
+    }
+
+    /// The same of a change that was written before, by its bytes: a program that knows more fields would write others.
+    #[must_use]
+    pub fn digest_of(canonical: &[u8]) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"keyward/change/v1\0");
-        context.update(&self.canonical()?);
+        context.update(canonical);
         let mut bytes = [0; 32];
         bytes.copy_from_slice(context.finish().as_ref());
-        Ok(bytes)
+        bytes
     }
 
     /// The rows that replace others when this change becomes `revision` at `now`.
