@@ -13,6 +13,7 @@ use crate::{
     audit::{Audit, Draft},
     cluster::{Cluster, CommitError, Committed, Proposal, Receipt, Snapshot, SystemSecrets},
     config::Config,
+    crash_point,
     model::{self, Change, Clock, ControlState, Error, Ids, Operation, Reason, Refusal, Revision, Row},
     policy::Policies,
     recover::Recovery,
@@ -178,6 +179,7 @@ impl Host {
     async fn finish(&self, change: &Change, committed: Committed<Draft>) -> Result<Receipt, ServeError> {
         self.audit.seal_intent(change.id, committed.record).await?;
         self.cluster.remember_in_token().await?;
+        crash_point!("host.remembered");
         Ok(committed.receipt)
     }
 }

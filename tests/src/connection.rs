@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Leaf, TestKms};
+use crate::{Leaf, Process, TestKms};
 
 static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
 
@@ -76,23 +76,7 @@ impl TestKms {
 
     /// The same, over a TCP stream that the test made.
     pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.identities.ca_pem.as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(dial.versions)
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match dial.leaf {
-            None => config.with_no_client_auth(),
-            Some(leaf) => {
-                let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![certificate], key).unwrap()
-            }
-        };
-        config.alpn_protocols = dial.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        dial.over(stream, &self.identities.ca_pem).await
     }
 
     /// A connection that shows this certificate, or none.
@@ -103,6 +87,35 @@ impl TestKms {
     /// One request on a connection of its own.
     pub async fn ask(&self, ask: &Ask) -> Reply {
         self.connect(None).await.ask(ask).await
+    }
+}
+
+impl Process {
+    /// A TLS stream to the API.
+    pub async fn dial(&self, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
+        dial.over(TcpStream::connect(&self.api).await?, self.ca_pem()).await
+    }
+}
+
+impl Dial<'_> {
+    async fn over(self, stream: TcpStream, ca_pem: &str) -> io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match self.leaf {
+            None => config.with_no_client_auth(),
+            Some(leaf) => {
+                let certificate = CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+        };
+        config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 }
 

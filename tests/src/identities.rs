@@ -70,6 +70,11 @@ impl Identities {
         Self { ca_pem, authority, ca_key, issuer: KeyPair::generate().unwrap() }
     }
 
+    /// The same, with this key of the issuer, in PEM.
+    pub fn with_issuer(key: &str) -> Self {
+        Self { issuer: KeyPair::from_pem(key).unwrap(), ..Self::new() }
+    }
+
     /// A server's certificate for loopback.
     pub fn server(&self) -> Leaf {
         self.server_until(Timestamp::from_second(4_000_000_000).unwrap())

@@ -1,12 +1,14 @@
 //! What the tests stand on: a server of their own with a token, a database, a clock that they move, and people who show
 //! real certificates and tokens. Nothing of ours is replaced.
 
+mod boundary;
 mod clock;
 mod connection;
 mod database;
 mod fake_time;
 mod faults;
 mod identities;
+mod key_server;
 mod kms;
 mod people;
 mod process;
@@ -16,19 +18,21 @@ mod small_disk;
 mod sql;
 
 pub use self::{
+    boundary::Boundary,
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,
     fake_time::{Clocks, FakeTime},
     faults::{Faults, rv},
     identities::{AUDIENCE, ISSUER, Identities, Leaf, TokenClaims},
+    key_server::{KeyServer, SigningKey},
     kms::{StoppedKms, TestKms, softhsm_module},
     people::{Founders, Newcomer, Trust},
     process::{Ended, Process, SIGKILL, host_command, program, run},
     proxy::{Lost, Proxy, Transaction},
     shell::{Shell, files, kms},
     small_disk::SmallDisk,
-    sql::{Sql, copy_sqlite, put_back_sqlite, sqlite_files},
+    sql::{Sql, copy_database, copy_sqlite, put_back_database, put_back_sqlite, sqlite_files},
 };
 
 /// Asks again and again until there is an answer. What is waited for must come within half a minute of real time.

@@ -108,6 +108,12 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &process]).status().await.unwrap().success());
     }
 
+    /// Asks it to read its certificate again, as `systemctl reload` does.
+    pub async fn hang_up(&self) {
+        let process = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &process]).status().await.unwrap().success());
+    }
+
     /// Ends it on the spot.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kms_server::config::Config;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, SqliteConnection,
-    sqlite::SqliteConnectOptions,
+    postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
 };
 
 /// A connection to either database.
@@ -91,6 +91,35 @@ pub fn put_back_sqlite(config: &Config, folder: &Path) {
         let copy = copy.unwrap();
         std::fs::copy(copy.path(), place.join(copy.file_name())).unwrap();
     }
+}
+
+/// Copies a database that nobody has open: into a folder, or on its server.
+pub async fn copy_database(config: &Config, folder: &Path) {
+    if config.database.sqlite.is_some() {
+        return copy_sqlite(config, folder);
+    }
+    let (mut server, name) = beside(config).await;
+    server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}_copy TEMPLATE {name}"))).await.unwrap();
+    server.close().await.unwrap();
+}
+
+/// Puts such a copy in place of the database.
+pub async fn put_back_database(config: &Config, folder: &Path) {
+    if config.database.sqlite.is_some() {
+        return put_back_sqlite(config, folder);
+    }
+    let (mut server, name) = beside(config).await;
+    server.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await.unwrap();
+    server.execute(AssertSqlSafe(format!("ALTER DATABASE {name}_copy RENAME TO {name}"))).await.unwrap();
+    server.close().await.unwrap();
+}
+
+/// A connection to the server that is none to the configuration's database, and that one's name.
+async fn beside(config: &Config) -> (PgConnection, String) {
+    let url = std::fs::read_to_string(config.database.postgres_url_file.as_deref().unwrap()).unwrap();
+    let options: PgConnectOptions = url.trim().parse().unwrap();
+    let name = options.get_database().unwrap().to_owned();
+    (options.database("postgres").connect().await.unwrap(), name)
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

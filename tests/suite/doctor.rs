@@ -9,13 +9,13 @@ use keyward_tests::{Backend, Sql, StoppedKms, TestKms, copy_sqlite, host_command
 use serde_json::Value;
 
 /// What `doctor` said, without the disk's room: that is the machine's.
-struct Seen {
+pub(crate) struct Seen {
     code: i32,
     findings: Vec<Value>,
 }
 
 impl Seen {
-    async fn by(config: &Path) -> Self {
+    pub(crate) async fn by(config: &Path) -> Self {
         let ended = host_command("doctor", config, &["--output", "json"]).await;
         let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         assert_eq!((report["schema"].as_str(), ended.err.as_str()), (Some("keyward-doctor/1"), ""));
@@ -28,7 +28,7 @@ impl Seen {
     }
 
     /// Everything that is not as it should be, as `level check`.
-    fn bad(&self) -> Vec<String> {
+    pub(crate) fn bad(&self) -> Vec<String> {
         let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();
         let bad = self.findings.iter().filter(|finding| finding["level"] != "ok");
         bad.map(|finding| {
@@ -38,7 +38,7 @@ impl Seen {
         .collect()
     }
 
-    fn says(&self, check: &str, words: &str) {
+    pub(crate) fn says(&self, check: &str, words: &str) {
         let found = self.findings.iter().filter(|finding| finding["check"] == check);
         let found: Vec<_> = found.map(ToString::to_string).collect();
         assert!(found.iter().any(|finding| finding.contains(words)), "{words}: {found:?}");
@@ -289,8 +289,81 @@ async fn a_postgres_database_that_is_not_as_it_should_be() {
     let stopped = installation(Backend::Postgres).await;
     let url = fs::read_to_string(stopped.folder().join("postgres-url")).unwrap();
     let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
-    meddle(&stopped, &format!("ALTER DATABASE {name} SET synchronous_commit = off")).await;
-    assert_eq!(Seen::by(&stopped.config_file()).await.bad(), ["warning database.synchronous_commit"]);
+    for value in ["off", "local", "remote_write"] {
+        meddle(&stopped, &format!("ALTER DATABASE {name} SET synchronous_commit = {value}")).await;
+        let seen = Seen::by(&stopped.config_file()).await;
+        assert_eq!((seen.bad(), seen.code), (vec!["warning database.synchronous_commit".to_owned()], 1), "{value}");
+        seen.says("database.synchronous_commit", &format!("its default is `{value}`"));
+    }
+    // The server asks for its own, so that default does not stop it.
+    stopped.start_again().await.unwrap().stop().await;
+}
+
+/// Of a role it is the same as of the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_role_with_a_default_of_its_own() {
+    let stopped = installation(Backend::Postgres).await;
+    let role = format!("keyward_{}", uuid::Uuid::new_v4().simple());
+    let url = fs::read_to_string(stopped.folder().join("postgres-url")).unwrap();
+    let mut theirs = reqwest::Url::parse(url.trim()).unwrap();
+    meddle(&stopped, &format!("CREATE ROLE {role} LOGIN PASSWORD 'quiet' IN ROLE pg_read_all_data")).await;
+    theirs.set_username(&role).unwrap();
+    theirs.set_password(Some("quiet")).unwrap();
+    let file = stopped.folder().join("postgres-url");
+    fs::write(&file, theirs.as_str()).unwrap();
+    assert_eq!(Seen::by(&stopped.config_file()).await.bad(), Vec::<String>::new());
+    fs::write(&file, &url).unwrap();
+    meddle(&stopped, &format!("ALTER ROLE {role} SET synchronous_commit = local")).await;
+    fs::write(&file, theirs.as_str()).unwrap();
+    let seen = Seen::by(&stopped.config_file()).await;
+    fs::write(&file, &url).unwrap();
+    meddle(&stopped, &format!("DROP ROLE {role}")).await;
+    assert_eq!(seen.bad(), ["warning database.synchronous_commit"]);
+}
+
+/// What only a whole server can be set to, said by this database alone: its path leads to functions and views that answer
+/// before those of the catalogue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_server_that_promises_too_little() {
+    let stopped = installation(Backend::Postgres).await;
+    let url = fs::read_to_string(stopped.folder().join("postgres-url")).unwrap();
+    let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+    let mut sql = Sql::connect(&stopped.config).await;
+    for statement in [
+        "CREATE SCHEMA says",
+        "CREATE TABLE says.settings (name TEXT, value TEXT)",
+        "CREATE FUNCTION says.current_setting(TEXT) RETURNS TEXT LANGUAGE sql STABLE AS \
+         'SELECT COALESCE((SELECT value FROM says.settings WHERE name = $1), pg_catalog.current_setting($1))'",
+        "CREATE VIEW says.pg_stat_replication AS \
+         SELECT value AS sync_state FROM says.settings WHERE name = 'standby'",
+        &format!("ALTER DATABASE {name} SET search_path = says, pg_catalog, public"),
+    ] {
+        sql.execute(statement).await;
+    }
+    assert_eq!(Seen::by(&stopped.config_file()).await.bad(), Vec::<String>::new());
+    for (setting, value, found, words) in [
+        ("fsync", "off", "error database.fsync", "lost with the power"),
+        ("full_page_writes", "off", "error database.full_page_writes", "lost with the power"),
+        ("server_version_num", "130004", "warning database.version", "PostgreSQL 13"),
+        ("synchronous_standby_names", "other", "error database.standbys", "every commit waits"),
+    ] {
+        sql.execute(&format!("INSERT INTO says.settings VALUES ('{setting}', '{value}')")).await;
+        let seen = Seen::by(&stopped.config_file()).await;
+        assert_eq!(seen.bad(), [found]);
+        seen.says(found.split_once(' ').unwrap().1, words);
+        if ["fsync", "full_page_writes"].contains(&setting) {
+            let refusal = stopped.refusal().await.to_string();
+            assert!(refusal.contains(setting), "{refusal}");
+        }
+        if setting == "synchronous_standby_names" {
+            sql.execute("INSERT INTO says.settings VALUES ('standby', 'quorum')").await;
+            let seen = Seen::by(&stopped.config_file()).await;
+            assert_eq!(seen.bad(), Vec::<String>::new());
+            seen.says("database.standbys", "1 have every commit");
+        }
+        sql.execute("DELETE FROM says.settings").await;
+    }
+    sql.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,11 +16,14 @@ macro_rules! on_both {
 }
 
 mod authorisation;
+mod boundary;
 mod callers;
 mod cli;
 mod clock;
 mod concurrency;
 mod crash;
+mod crash_audit;
+mod crash_host;
 mod database_faults;
 mod day;
 mod deploy;
@@ -33,6 +36,7 @@ mod gate;
 mod hsm_faults;
 mod key_destruction;
 mod key_lifecycle;
+mod key_sets;
 mod key_states;
 mod limits;
 mod line;
@@ -48,6 +52,7 @@ mod poison;
 mod policies;
 mod recover;
 mod refusals;
+mod reload;
 mod retry;
 mod revisions;
 mod roles;
@@ -59,3 +64,4 @@ mod storage_example;
 mod structure;
 mod tls;
 mod traces;
+mod upgrade;

@@ -43,7 +43,7 @@ fn id(kms: &TestKms) -> String {
 
 /// Two nodes of one installation.
 async fn two() -> (TestKms, TestKms, KeyName) {
-    let one = TestKms::start_with(Backend::Postgres, false, SHORT).await;
+    let one = TestKms::start(Backend::Postgres).await;
     let key = one.usable_key("records", "clinical").await;
     let other = one.another_node(Arc::clone(&one.clock), |_| ()).await;
     (one, other, key)
@@ -197,7 +197,7 @@ async fn a_node_with_other_terms_is_refused_while_others_run() {
     let clock = || Arc::new(TestClock::default());
     let longer = |config: &mut Config| config.cluster.lease_milliseconds = 5_000;
     let refused = one.try_another_node(clock(), longer).await.map(drop).unwrap_err();
-    assert!(refused.to_string().contains("1000") && refused.to_string().contains("5000"), "{refused}");
+    assert!(refused.to_string().contains("3000") && refused.to_string().contains("5000"), "{refused}");
     assert!(refused.advice().unwrap().contains("[cluster]"));
     assert_eq!(one.server.service.cluster().members().await.unwrap().len(), 2, "nobody waits for it");
     // Once nobody runs, terms may change.

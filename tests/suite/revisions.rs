@@ -104,3 +104,42 @@ async fn a_condition_is_one_strong_tag_of_something_that_is_there() {
     assert_eq!(change(&kms, "PATCH", key, None, old).await.status, 400);
     kms.stop().await;
 }
+
+#[tokio::test]
+async fn an_update_that_names_nothing_is_refused() {
+    let kms = TestKms::start_with(Backend::Sqlite, true, "").await;
+    kms.usable_key("records", "clinical").await;
+    let role = Some(json!({ "name": "readers", "description": "x", "actions": ["describe_key"] }));
+    assert_eq!(change(&kms, "POST", "/v1/roles", None, role).await.status, 200);
+    for (path, fields, value) in [
+        ("/v1/keys/alias%2Frecords", "description owner tags aliases rotation", json!({ "description": "" })),
+        ("/v1/principals/storage", "team description", json!({ "description": "" })),
+        ("/v1/roles/readers", "description actions", json!({ "description": "x" })),
+    ] {
+        let now = tag(&change(&kms, "GET", path, None, None).await);
+        let nulls = fields.split(' ').map(|field| (field.to_owned(), Value::Null)).collect();
+        for nothing in [json!({}), Value::Object(nulls)] {
+            let refused = change(&kms, "PATCH", path, None, Some(nothing)).await;
+            assert_eq!((refused.status, refused.code().as_deref()), (400, Some("invalid_request")), "{path}");
+            let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.starts_with("there is nothing to change: "), "{detail}");
+            assert!(fields.split(' ').all(|field| detail.contains(&format!("`{field}`"))), "{detail}");
+        }
+        assert_eq!(tag(&change(&kms, "GET", path, None, None).await), now, "{path}: a revision that did nothing");
+        // Who names a value says what it is to be from now on, whatever it was.
+        let same = change(&kms, "PATCH", path, None, Some(value)).await;
+        assert_eq!(same.status, 200, "{same:?}");
+        assert_ne!(tag(&same), now);
+    }
+    // The rules of a field that is inside another are told by its own name.
+    let key = "/v1/keys/alias%2Frecords";
+    for (rotation, detail) in [
+        (json!({ "max_wraps": 0 }), "`rotation.max_wraps` is 1 to 2147483648"),
+        (json!({ "max_wraps": "many" }), "`rotation.max_wraps`: expected u32"),
+        (json!({ "period_days": 0 }), "`rotation.period_days` is 1 to 3650, or left out"),
+    ] {
+        let refused = change(&kms, "PATCH", key, None, Some(json!({ "rotation": rotation }))).await;
+        assert_eq!((refused.status, refused.json()["detail"].as_str()), (400, Some(detail)));
+    }
+    kms.stop().await;
+}

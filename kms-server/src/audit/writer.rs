@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{ChainHead, Draft, Error, NODE_STOP, Shared, State, batch::Chain, batch::Entry};
 use crate::{
+    crash_point,
     model::Ids,
     store::{self, CommitError},
     supervisor::Supervisor,
@@ -351,10 +352,13 @@ async fn transact(
     }
     let rows: Vec<_> = entries.iter().flat_map(|entry| &entry.rows).collect();
     tx.append_records(chain.number, &rows).await?;
+    crash_point!("audit.before_commit");
     tx.commit().await.map_err(|error| match error {
         CommitError::Refused(error) => Failure::Refused(error),
         CommitError::Unknown(error) => Failure::Unknown(Some(error)),
-    })
+    })?;
+    crash_point!("audit.committed");
+    Ok(())
 }
 
 impl From<store::Error> for Failure {

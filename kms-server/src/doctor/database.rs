@@ -141,3 +141,24 @@ fn connection(tls: bool, local: bool, report: &mut Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    fn connected(tls: bool, local: bool) -> Level {
+        let mut report = Report::default();
+        connection(tls, local, &mut report);
+        report.result()
+    }
+
+    /// The tests have no database on another host.
+    #[test]
+    fn only_a_plain_connection_over_the_network_is_found() {
+        assert_eq!(connected(false, false), Level::Error);
+        for (tls, local) in [(true, true), (true, false), (false, true)] {
+            assert_eq!(connected(tls, local), Level::Ok, "{tls} {local}");
+        }
+    }
+}

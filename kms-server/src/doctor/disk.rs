@@ -55,7 +55,7 @@ fn local(file: &Path, report: &mut Report) {
     const CHECK: &str = "disk.local";
     let folder = existing(file);
     let Ok(disk) = statfs(folder) else { return };
-    if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&disk.filesystem_type()) {
+    if is_of_others(disk.filesystem_type()) {
         let detail = "the SQLite database is on a network file system, where commits and locks do not hold";
         report.error(CHECK, detail, "move it to a disk of this host, or use PostgreSQL");
     } else {
@@ -64,8 +64,30 @@ fn local(file: &Path, report: &mut Report) {
     report.of(folder.display());
 }
 
+fn is_of_others(file_system: statfs::FsType) -> bool {
+    [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&file_system)
+}
+
 /// The folder of a file, or the one that it would be made in.
 fn existing(file: &Path) -> &Path {
     let folder = file.ancestors().skip(1).find(|folder| folder.is_dir());
     folder.unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC};
+
+    use super::*;
+
+    /// By the numbers of Linux's `magic.h`; there is no such disk to be had in a test.
+    #[test]
+    fn a_network_file_system_is_known_by_its_number() {
+        for theirs in [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42] {
+            assert!(is_of_others(FsType(theirs)), "{theirs:x}");
+        }
+        for own in [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x9123_683e), FsType(0x2fc1_2fc1)] {
+            assert!(!is_of_others(own), "{own:?}");
+        }
+    }
 }

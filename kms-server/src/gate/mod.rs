@@ -211,6 +211,9 @@ impl Gate {
             Refused { error: Error::OutcomeUnknown(change), record: None }
         };
         let record = self.audit.seal_intent(change, draft).await.map_err(|error| unknown(&error))?;
+        // The change is made and on record; only the gate may be shut for a moment.
+        let patience = self.cluster.lease_terms().lease();
+        let _open_or_not = tokio::time::timeout(patience, self.cluster.until_serving()).await;
         let section =
             self.cluster.enter().map_err(|_| Refused { error: Error::OutcomeUnknown(change), record: Some(record) })?;
         Ok(Released { value: Answer { value, record }, section })

@@ -65,10 +65,10 @@ impl Rotation {
     /// `invalid_request` for days outside 1 to [`MAX_PERIOD_DAYS`] or wraps outside 1 to [`MAX_WRAPS`].
     pub fn new(period_days: Option<u16>, max_wraps: u32) -> Result<Self, Error> {
         if period_days.is_some_and(|days| !(1..=MAX_PERIOD_DAYS).contains(&days)) {
-            return Err(Error::invalid(format!("`period_days` is 1 to {MAX_PERIOD_DAYS}, or left out")));
+            return Err(Error::invalid(format!("`rotation.period_days` is 1 to {MAX_PERIOD_DAYS}, or left out")));
         }
         if !(1..=MAX_WRAPS).contains(&max_wraps) {
-            return Err(Error::invalid(format!("`max_wraps` is 1 to {MAX_WRAPS}")));
+            return Err(Error::invalid(format!("`rotation.max_wraps` is 1 to {MAX_WRAPS}")));
         }
         Ok(Self { period_days, max_wraps })
     }

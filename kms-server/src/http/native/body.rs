@@ -185,23 +185,35 @@ const OWN_WORDS: [&str; 7] = [
     "number too large",
 ];
 
-/// The field of the outermost object in which the decoder stopped.
-fn field_at(json: &[u8], line: usize, column: usize) -> Option<&str> {
+/// Fields that hold an object of ours, of whose fields the decoder says in which it stopped. The names inside others are the
+/// caller's, and may be of patients; or the object is judged as a whole, when all of it was read.
+const OBJECTS: [&str; 3] = ["new_key", "rotation", "scope"];
+
+/// An object or array that the decoder had begun, and of an object the field that it was in.
+#[derive(Default)]
+struct Level<'a> {
+    is_object: bool,
+    field: Option<&'a [u8]>,
+    /// The field's name is behind, its value comes.
+    named: bool,
+}
+
+/// The field in which the decoder stopped, such as `bytes` or `rotation.max_wraps`.
+fn field_at(json: &[u8], line: usize, column: usize) -> Option<String> {
     let start = match line {
         0 | 1 => 0,
         line => json.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(line - 2)?.0 + 1,
     };
     let read = json.get(..start.saturating_add(column).min(json.len()))?;
-    let (mut depth, mut text_from, mut escaped, mut names) = (0_usize, None, false, true);
-    let mut field = None;
+    let (mut levels, mut text_from, mut escaped) = (Vec::<Level<'_>>::new(), None, false);
     for (place, byte) in read.iter().enumerate() {
         if let Some(from) = text_from {
             match byte {
                 _ if escaped => escaped = false,
                 b'\\' => escaped = true,
                 b'"' => {
-                    if depth == 1 && names {
-                        field = read.get(from..place);
+                    if let Some(object) = levels.last_mut().filter(|level| level.is_object && !level.named) {
+                        object.field = read.get(from..place);
                     }
                     text_from = None;
                 }
@@ -211,14 +223,28 @@ fn field_at(json: &[u8], line: usize, column: usize) -> Option<&str> {
         }
         match byte {
             b'"' => text_from = Some(place + 1),
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b':' if depth == 1 => names = false,
-            b',' if depth == 1 => names = true,
+            b'{' | b'[' => levels.push(Level { is_object: *byte == b'{', ..Level::default() }),
+            // The decoder reads an object's end before it says what is wrong with a field of it.
+            b'}' if place + 1 == read.len() => {}
+            b'}' | b']' => drop(levels.pop()),
+            b':' | b',' => levels.last_mut().into_iter().for_each(|level| level.named = *byte == b':'),
             _ => {}
         }
     }
-    field.and_then(|field| std::str::from_utf8(field).ok()).filter(|field| is_field(field))
+    path(&levels)
+}
+
+fn path(levels: &[Level<'_>]) -> Option<String> {
+    let mut path: Option<String> = None;
+    for level in levels {
+        let field = level.field.and_then(|field| std::str::from_utf8(field).ok()).filter(|field| is_field(field));
+        let Some(field) = field else { break };
+        path = Some(path.map_or_else(|| field.to_owned(), |outer| format!("{outer}.{field}")));
+        if !OBJECTS.contains(&field) {
+            break;
+        }
+    }
+    path
 }
 
 /// Whether this could be the name of a field of ours; anything else is not worth repeating.
@@ -254,6 +280,19 @@ mod tests {
             wrong::<GenerateDataKey>("{\n \"key\": \"alias/a\",\n \"colour\": 1}"),
             "`colour`: unknown field, expected one of `key`, `context`, `bytes`, `plaintext`"
         );
+        assert_eq!(
+            wrong::<CreateKey>(r#"{"alias":"a","data_class":"c","rotation":{"period_days":9,"max_wraps":5000000000}}"#),
+            "`rotation.max_wraps`: expected u32"
+        );
+        assert_eq!(
+            wrong::<CreateKey>(r#"{"rotation":{"max_wraps":1,"colour":{"rotation":1}}}"#),
+            "`rotation.colour`: unknown field, expected `period_days` or `max_wraps`"
+        );
+        assert_eq!(
+            wrong::<CreateKey>("{\"rotation\":{\"max_wraps\":1},\n\"tags\":{\"max_wraps\":1}}"),
+            "`tags`: expected a string"
+        );
+        assert_eq!(wrong::<CreateKey>(r#"{"rotation":"max_wraps"}"#), "`rotation`: expected struct Rotation");
         assert!(wrong::<CreateKey>("{").starts_with("what was sent is not valid JSON: EOF"));
         assert_eq!(wrong::<CreateKey>(r#"["a"]"#), "what was sent is not a JSON object");
         assert_eq!(wrong::<CreateKey>(""), "what was sent is not a JSON object");
@@ -269,6 +308,7 @@ mod tests {
             r#"{"key":"a` is not a valid key","plaintext":"AA==","c2VjcmV0":"c2VjcmV0"}"#,
             r#"{"key":"alias/a","plaintext":"AA==","context":{"c2VjcmV0":"a","b":["c2VjcmV0"]}}"#,
             r#"{"key":"alias/a","plaintext":"AA==","context":"c2VjcmV0"}"#,
+            r#"{"key":"alias/a","plaintext":"AA==","context":{"c":{"rotation":{"c2VjcmV0":1}}}}"#,
             r#""c2VjcmV0""#,
         ] {
             let error = wrong::<WrapDataKey>(json);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kms_client::id::{KeyId, KeyVersion};
 
-use super::{Applying, NewKeyVersion, Operation};
+use super::{Applying, NewKeyVersion, Operation, nothing_to_change};
 use crate::model::{
     Algorithm, Alias, Deletion, Error, Key, KeyEvent, KeyState, KeyVersionRecord, Origin, Owner, Purpose, Reason,
     Refusal, Row, VersionState, WAITING_DAYS,
@@ -93,6 +93,9 @@ impl Applying<'_> {
         let Operation::UpdateKey { description, owner, tags, aliases, rotation, .. } = operation else {
             return Err(Error::invalid("not an update"));
         };
+        if (description, owner, tags, aliases, rotation) == (&None, &None, &None, &None, &None) {
+            return Err(nothing_to_change("`description`, `owner`, `tags`, `aliases` and `rotation`"));
+        }
         if key.state == KeyState::Destroyed {
             return Err(Error::conflict(Refusal::KeyDestroyed, "the key is destroyed"));
         }

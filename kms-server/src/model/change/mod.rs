@@ -252,12 +252,18 @@ impl Change {
     ///
     /// As [`Change::canonical`].
     pub fn digest(&self) -> Result<[u8; 32], Error> {
+        Ok(Self::digest_of(&self.canonical()?))
+    }
+
+    /// The same of a change that was written before, by its bytes: a program that knows more fields would write others.
+    #[must_use]
+    pub fn digest_of(canonical: &[u8]) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"keyward/change/v1\0");
-        context.update(&self.canonical()?);
+        context.update(canonical);
         let mut bytes = [0; 32];
         bytes.copy_from_slice(context.finish().as_ref());
-        Ok(bytes)
+        bytes
     }
 
     /// The rows that replace others when this change becomes `revision` at `now`.
@@ -470,4 +476,9 @@ impl Applying<'_> {
     fn needs_approval(&self, what: &str) -> Result<(), Error> {
         if self.alone { Ok(()) } else { Err(Error::approval_required(what)) }
     }
+}
+
+/// An update that names none of what can be changed would be a revision that did nothing.
+fn nothing_to_change(fields: &str) -> Error {
+    Error::invalid(format!("there is nothing to change: give at least one of {fields}"))
 }

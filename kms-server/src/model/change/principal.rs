@@ -7,7 +7,7 @@ use kms_client::{
     id::{CredentialId, PrincipalId},
 };
 
-use super::{Applying, NewCredential, Operation};
+use super::{Applying, NewCredential, Operation, nothing_to_change};
 use crate::model::{
     Credential, CredentialMatch, Error, Principal, PrincipalState, Refusal, Row, TrustState, installation::Revision,
 };
@@ -21,6 +21,9 @@ impl Applying<'_> {
             Operation::CreatePrincipal { .. } => self.create_principal(operation)?,
             Operation::UpdatePrincipal { principal, team, description } => {
                 let mut principal = self.existing_principal(*principal)?;
+                if (team, description) == (&None, &None) {
+                    return Err(nothing_to_change("`team` and `description`"));
+                }
                 if let Some(team) = team {
                     principal.team = Some(team.clone());
                 }

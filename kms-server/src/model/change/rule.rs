@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Applying, Operation};
+use super::{Applying, Operation, nothing_to_change};
 use crate::model::{
     Action, CustomPolicy, CustomRole, Error, GrantedRole, PolicyVersion, Refusal, Role, RoleName, Row, RuleState,
 };
@@ -89,6 +89,9 @@ impl Applying<'_> {
             }
             Operation::UpdateRole { role, description, actions } => {
                 let mut role = self.existing_role(*role)?;
+                if (description, actions) == (&None, &None) {
+                    return Err(nothing_to_change("`description` and `actions`"));
+                }
                 let used = role.uses_keys();
                 if let Some(description) = description {
                     role.description = description.clone();
