@@ -173,6 +173,7 @@ const fn store_advice(error: &crate::store::Error) -> Option<&'static str> {
         }
         Error::Migration(_) => "run the program that made them, or restore a backup; see `kms-server doctor`",
         Error::Unavailable(_) | Error::TimedOut => "see that the database runs and can be reached",
+        Error::OnNetwork { .. } => "name a file on a disk of this host, or use PostgreSQL",
         Error::InUse { .. }
         | Error::Claimed
         | Error::NotDurable { .. }

@@ -2,20 +2,13 @@
 
 use std::path::Path;
 
-use nix::sys::{
-    statfs::{self, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs},
-    statvfs::statvfs,
-};
+use nix::sys::statvfs::statvfs;
 
 use super::Report;
-use crate::config::Config;
+use crate::{config::Config, store::is_of_others};
 
 const LITTLE: u64 = 1 << 30;
 const TOO_LITTLE: u64 = 100 << 20;
-
-/// Not in the C library's headers; as in Linux's `magic.h`.
-const CIFS: statfs::FsType = statfs::FsType(0xff53_4d42);
-const SMB2: statfs::FsType = statfs::FsType(0xfe53_4d42);
 
 pub(super) fn look(config: &Config, report: &mut Report) {
     if let Some(file) = &config.database.sqlite {
@@ -54,8 +47,8 @@ fn free(check: &'static str, file: &Path, report: &mut Report) {
 fn local(file: &Path, report: &mut Report) {
     const CHECK: &str = "disk.local";
     let folder = existing(file);
-    let Ok(disk) = statfs(folder) else { return };
-    if is_of_others(disk.filesystem_type()) {
+    let Ok(of_others) = is_of_others(folder) else { return };
+    if of_others {
         let detail = "the SQLite database is on a network file system, where commits and locks do not hold";
         report.error(CHECK, detail, "move it to a disk of this host, or use PostgreSQL");
     } else {
@@ -64,30 +57,8 @@ fn local(file: &Path, report: &mut Report) {
     report.of(folder.display());
 }
 
-fn is_of_others(file_system: statfs::FsType) -> bool {
-    [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2].contains(&file_system)
-}
-
 /// The folder of a file, or the one that it would be made in.
 fn existing(file: &Path) -> &Path {
     let folder = file.ancestors().skip(1).find(|folder| folder.is_dir());
     folder.unwrap_or(Path::new("."))
-}
-
-#[cfg(test)]
-mod tests {
-    use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC, XFS_SUPER_MAGIC};
-
-    use super::*;
-
-    /// By the numbers of Linux's `magic.h`; there is no such disk to be had in a test.
-    #[test]
-    fn a_network_file_system_is_known_by_its_number() {
-        for theirs in [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42] {
-            assert!(is_of_others(FsType(theirs)), "{theirs:x}");
-        }
-        for own in [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC, FsType(0x9123_683e), FsType(0x2fc1_2fc1)] {
-            assert!(!is_of_others(own), "{own:?}");
-        }
-    }
 }

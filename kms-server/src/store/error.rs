@@ -15,6 +15,12 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// The SQLite file is on a file system that other hosts serve or share.
+    #[error("the database file `{}` is on a network file system, where locks and commits do not hold", path.display())]
+    OnNetwork {
+        /// The database.
+        path: PathBuf,
+    },
     /// Another process has the PostgreSQL database.
     #[error("the database is in use by another process; stop that server first")]
     Claimed,
@@ -87,6 +93,7 @@ impl Error {
         match self {
             Self::Connect(_) | Self::Unavailable(_) | Self::TimedOut => true,
             Self::InUse { .. }
+            | Self::OnNetwork { .. }
             | Self::Claimed
             | Self::File { .. }
             | Self::InvalidUrl

@@ -45,7 +45,7 @@ pub use self::{
     control_head::Head,
     control_rows::StoredRow,
     deletion_watches::DeletionWatch,
-    disk::free_bytes,
+    disk::{free_bytes, is_of_others},
     error::{CommitError, Error},
     examine::{Examined, ExaminedKind, Schema},
     hints::{Hint, Hints},

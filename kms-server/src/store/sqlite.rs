@@ -16,7 +16,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Error, SqliteLock, Tx};
+use super::{Error, SqliteLock, Tx, is_of_others};
 
 /// An open SQLite database.
 #[derive(Debug, Clone)]
@@ -38,6 +38,10 @@ struct Writes {
 
 impl Sqlite {
     pub(super) async fn open(path: &Path) -> Result<Self, Error> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if is_of_others(folder).map_err(|source| Error::File { path: path.to_owned(), source })? {
+            return Err(Error::OnNetwork { path: path.to_owned() });
+        }
         let lock = SqliteLock::take(path)?;
         make_private(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         let options = SqliteConnectOptions::new()
