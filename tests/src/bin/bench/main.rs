@@ -9,6 +9,7 @@ mod machine;
 mod raw;
 mod report;
 mod server;
+mod start;
 
 use std::{
     env,
@@ -42,6 +43,9 @@ struct Options {
     /// Measure on PostgreSQL too. Without `--quick` it is measured anyway.
     #[arg(long)]
     postgres: bool,
+    /// Measure only how long a new node takes to serve a large installation.
+    #[arg(long)]
+    start: bool,
     /// Write the figures to this file too, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -65,6 +69,11 @@ fn run(options: &Options) -> Result<()> {
     let mut backends = vec![Backend::Sqlite];
     if options.postgres || !options.quick {
         backends.push(Backend::Postgres);
+    }
+
+    if options.start {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return backends.into_iter().try_for_each(|backend| runtime.block_on(start::measure(backend)));
     }
 
     let binaries = env::current_exe()?.parent().map(Path::to_path_buf).ok_or("this program lies in no folder")?;

@@ -1,0 +1,167 @@
+//! How long a new node takes from nothing to serving: a large installation is made, one change for each object as its
+//! administrators would, and then loaded, found genuine and made ready several times.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use hsm::ObjectId;
+use keyward_tests::{Backend, Sql, StoppedKms, TestKms, until};
+use kms_client::{
+    format::record::PrincipalKind,
+    id::{BindingId, ChangeId, KeyId, KeyVersion, NodeId, PrincipalId},
+};
+use kms_server::{
+    cluster::{Cluster, Proposal, Snapshot},
+    config::Config,
+    model::{
+        Change, Clock, Environment, Error, Ids, NewKeyVersion, Operation, Period, Role, Rotation, Scope, SystemClock,
+        Tags, Text,
+    },
+    policy::Policies,
+    serve::Foundation,
+    store::{HsmObject, HsmObjectState},
+};
+
+use super::Result;
+
+const KEYS: usize = 10_000;
+const PRINCIPALS: usize = 10_000;
+const BINDINGS: usize = 100_000;
+const STARTS: usize = 3;
+
+/// Makes the installation and starts it.
+pub(super) async fn measure(backend: Backend) -> Result<()> {
+    let stopped = TestKms::start(backend).await.stop().await;
+    let made = Instant::now();
+    make(&stopped.config).await?;
+    eprintln!(
+        "made {KEYS} keys, {PRINCIPALS} principals, {BINDINGS} bindings in {:.0} s",
+        made.elapsed().as_secs_f64()
+    );
+    // Their records are no part of a start.
+    let mut sql = Sql::connect(&stopped.config).await;
+    sql.execute("DELETE FROM audit_intents").await;
+    sql.close().await;
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let cluster = open(&stopped.config).await?;
+        let loaded = began.elapsed();
+        assert_eq!(cluster.snapshot().state.keys_after(None).count(), KEYS);
+        drop(cluster);
+        println!("{backend:?}: control state is loaded, genuine and ready in {:.2} s", loaded.as_secs_f64());
+    }
+    serve(stopped, backend).await
+}
+
+/// The same as a whole: key objects found in the token, and the first answer.
+async fn serve(mut stopped: StoppedKms, backend: Backend) -> Result<()> {
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let kms = stopped.start_again().await?;
+        let ada = kms.client("ada");
+        until(async || ada.whoami().await.ok()).await;
+        println!("{backend:?}: the first answer comes after {:.2} s", began.elapsed().as_secs_f64());
+        stopped = kms.stop().await;
+    }
+    Ok(())
+}
+
+async fn open(config: &Config) -> Result<Cluster<Policies>> {
+    let foundation = Foundation::open(config, &clock()).await?;
+    open_on(&foundation, config).await
+}
+
+async fn open_on(foundation: &Foundation, config: &Config) -> Result<Cluster<Policies>> {
+    let node = NodeId::new(fresh());
+    let cell = Arc::new(OnceLock::new());
+    let parts = foundation.cluster_parts(config, clock(), node, None, Box::new(|_, _| ()), cell)?;
+    Ok(Cluster::load(parts).await?)
+}
+
+async fn make(config: &Config) -> Result<()> {
+    let foundation = Foundation::open(config, &clock()).await?;
+    let cluster = open_on(&foundation, config).await?;
+    let mut keys = Vec::with_capacity(KEYS);
+    for number in 0..KEYS {
+        let (key, object) = (KeyId::new(fresh()), ObjectId::new(uuid::Uuid::new_v4().into_bytes()));
+        let canary = foundation.hsm.create_key(object, &format!("bench/{number}")).await?;
+        let mut tx = foundation.store.begin().await?;
+        let row = HsmObject {
+            object,
+            key,
+            version: KeyVersion::FIRST,
+            state: HsmObjectState::Creating,
+            maker: cluster.node(),
+            created_at: SystemClock.now(),
+        };
+        tx.insert_creating(&row).await?;
+        tx.commit().await?;
+        let create = Operation::CreateKey {
+            key,
+            aliases: vec![format!("key-{number}").parse()?],
+            description: Text::default(),
+            owner: None,
+            tags: Tags::default(),
+            data_class: "clinical".parse()?,
+            region: config.region.clone(),
+            environment: Environment::Production,
+            key_store: config.key_store.name()?,
+            rotation: Rotation::default(),
+            material: NewKeyVersion { object, canary },
+        };
+        commit(&cluster, create).await?;
+        keys.push(key);
+    }
+    let mut principals = Vec::with_capacity(PRINCIPALS);
+    for number in 0..PRINCIPALS {
+        let principal = PrincipalId::new(fresh());
+        let create = Operation::CreatePrincipal {
+            principal,
+            name: format!("service-{number}").parse()?,
+            kind: PrincipalKind::Service,
+            person: None,
+            environment: Environment::Production,
+            team: None,
+            description: Text::default(),
+        };
+        commit(&cluster, create).await?;
+        principals.push(principal);
+    }
+    for number in 0..BINDINGS {
+        let (Some(principal), Some(key)) = (principals.get(number % PRINCIPALS), keys.get(number / 10 % KEYS)) else {
+            break;
+        };
+        let create = Operation::CreateBinding {
+            binding: BindingId::new(fresh()),
+            principal: *principal,
+            role: Role::Unwrapper.into(),
+            scope: Scope::Key(*key),
+            period: Period::default(),
+            sponsor: None,
+            purpose: Text::default(),
+        };
+        commit(&cluster, create).await?;
+    }
+    foundation.store.close().await;
+    Ok(())
+}
+
+async fn commit(cluster: &Cluster<Policies>, operation: Operation) -> Result<()> {
+    let change = Change { id: ChangeId::new(fresh()), expected: None, operation };
+    let decide = |snapshot: &Snapshot<Policies>, revision, now| {
+        let rows = change.apply(&snapshot.state, revision, now)?;
+        Ok::<_, Error>(Proposal { rows, record: (), intent: vec![0], once: None })
+    };
+    let committed = cluster.commit(&change, None, decide).await;
+    committed.map(drop).map_err(|error| format!("a change was not made: {error:?}").into())
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn fresh() -> uuid::Uuid {
+    Ids.fresh(SystemClock.now())
+}
