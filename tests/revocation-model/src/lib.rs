@@ -7,7 +7,7 @@ mod rules;
 mod state;
 mod story;
 
-pub use configuration::{Configuration, Drift};
+pub use configuration::{Configuration, Drift, Event};
 pub use model::{Action, NO_OLD_ANSWER, Protocol};
 pub use rules::{Rule, Rules};
 pub use state::{Id, State};

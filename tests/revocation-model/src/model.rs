@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Event};
 use crate::rules::Rules;
 use crate::state::{Database, How, Id, Member, Node, Operation, PerNode, Phase, Renewal, Revision, State, Wait};
 
@@ -36,6 +36,7 @@ pub enum Action {
     },
     Rejoin(Id),
     SendRenewal(Id),
+    BeginRenewal(Id),
     DeliverRenewal(Id),
     GiveUpRenewal(Id),
     LetRenewalLinger(Id),
@@ -67,7 +68,12 @@ impl Protocol {
         for id in nodes() {
             steps.extend([Action::Register(id), Action::Load(id), Action::Leave(id), Action::DeleteOwnRow(id)]);
             steps.extend([Action::Expel { by: id }, Action::Rejoin(id), Action::SendRenewal(id)]);
-            steps.extend([Action::DeliverRenewal(id), Action::GiveUpRenewal(id), Action::LetRenewalLinger(id)]);
+            steps.extend([
+                Action::BeginRenewal(id),
+                Action::DeliverRenewal(id),
+                Action::GiveUpRenewal(id),
+                Action::LetRenewalLinger(id),
+            ]);
             steps.extend([Action::DeliverLateRenewal(id), Action::CountRenewal(id), Action::DisarmTimer(id)]);
             steps.extend([Action::Apply(id), Action::Tick { behind: Some(id) }]);
             steps.extend([Action::Authorise(id), Action::EnterSection(id), Action::PassGate(id)]);
@@ -114,6 +120,7 @@ impl Model for Protocol {
             Action::Expel { by } => self.expel(state, by),
             Action::Rejoin(id) => self.rejoin(state, id),
             Action::SendRenewal(id) => self.renew(state, id),
+            Action::BeginRenewal(id) => self.begin(state, id),
             Action::DeliverRenewal(id) => self.deliver(state, id),
             Action::GiveUpRenewal(id) => Self::give_up(state, id),
             Action::LetRenewalLinger(id) => self.linger(state, id),
@@ -151,12 +158,12 @@ impl Model for Protocol {
                 state.nodes.iter().any(|node| node.phase == Phase::Killed)
             }),
         ];
-        if self.configuration.leaving {
+        if self.configuration.has(Event::Leaving) {
             properties.push(Property::sometimes("a node leaves", |_, state: &State| {
                 state.nodes.iter().any(|node| node.phase == Phase::Left)
             }));
         }
-        if self.configuration.expulsion {
+        if self.configuration.has(Event::Expulsion) {
             properties.push(Property::sometimes("a node finds itself expelled", |_, state: &State| {
                 state.nodes.iter().any(|node| node.renewal == Renewal::Expelled)
             }));

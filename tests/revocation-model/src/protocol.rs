@@ -3,7 +3,7 @@
 //! Only the kernel's timer happens when it is due, as part of the tick. Everything else happens late or never as it likes: so a
 //! process that is stopped, one that crashed, a node that the database cannot be reached from, and a slow one need no steps.
 
-use crate::configuration::Drift;
+use crate::configuration::{Drift, Event};
 use crate::model::Protocol;
 use crate::rules::Rule;
 use crate::state::{How, Id, Member, Node, Operation, PerNode, Phase, Renewal, Revision, State, Ticks, Wait, Watch};
@@ -42,11 +42,10 @@ impl Protocol {
 
     /// One tick of the node's own clock.
     fn age(&self, state: &mut State, id: Id) {
-        let serves = self.serves(id);
         let node = &mut state.nodes[id];
-        if let Renewal::Sent { age, .. } | Renewal::Answered { age, .. } = &mut node.renewal
+        if let Renewal::Sent { age, .. } | Renewal::Executing { age, .. } | Renewal::Answered { age, .. } =
+            &mut node.renewal
             && self.rules.hold(Rule::CountFromTheSend)
-            && serves
         {
             *age += 1;
             // No lease can come of it any more, so the node asks again.
@@ -65,7 +64,8 @@ impl Protocol {
         }
     }
 
-    /// A lease guards operations. On a node that has none the model keeps no lease: it acknowledges, waits and expels only.
+    /// A lease guards operations. A node that has none keeps no lease in the model, so nothing hangs on the answers to its
+    /// renewals: it applies, acknowledges, waits and expels.
     fn serves(&self, id: Id) -> bool {
         self.configuration.serving.contains(&id)
     }
@@ -131,7 +131,7 @@ impl Protocol {
     /// The gate is shut for good; what is past it may go on.
     pub(crate) fn leave(&self, state: &mut State, id: Id) -> Option<()> {
         let node = &mut state.nodes[id];
-        when(self.configuration.leaving && matches!(node.phase, Phase::Serving | Phase::Rejoined))?;
+        when(self.configuration.has(Event::Leaving) && matches!(node.phase, Phase::Serving | Phase::Rejoined))?;
         node.phase = Phase::Leaving;
         node.renewal = Renewal::None;
         Some(())
@@ -149,7 +149,9 @@ impl Protocol {
     }
 
     pub(crate) fn watch(&self, state: &mut State, by: Id, member: Id) -> Option<()> {
-        when(self.configuration.expulsion && self.serves(member) && by != member && state.nodes[by].runs())?;
+        when(
+            self.configuration.has(Event::Expulsion) && self.serves(member) && by != member && state.nodes[by].runs(),
+        )?;
         when(state.nodes[by].watch.is_none_or(|watch| state.database.members[watch.member].is_none()))?;
         let renewals = state.database.members[member]?.renewals;
         state.nodes[by].watch = Some(Watch { member, renewals, elapsed: 0 });
@@ -197,21 +199,41 @@ impl Protocol {
         let node = &mut state.nodes[id];
         when(node.runs() && node.phase != Phase::Leaving && node.renewal == Renewal::None)?;
         let applied = if self.rules.hold(Rule::DrainBeforeAcknowledging) { node.drained() } else { node.snapshot };
-        node.renewal = Renewal::Sent { acknowledges: self.newest(applied), age: 0 };
+        let acknowledges = self.newest(applied);
+        if self.serves(id) {
+            node.renewal = Renewal::Sent { acknowledges, age: 0 };
+            return Some(());
+        }
+        let row = state.database.members[id].as_mut()?;
+        when(row.acknowledged < acknowledges)?;
+        row.acknowledged = acknowledges;
         Some(())
     }
 
-    /// The database executes the renewal.
-    pub(crate) fn deliver(&self, state: &mut State, id: Id) -> Option<()> {
+    /// A statement sees what was committed when it began, and writes later.
+    pub(crate) fn begin(&self, state: &mut State, id: Id) -> Option<()> {
         let Renewal::Sent { acknowledges, age } = state.nodes[id].renewal else { return None };
-        let answer = Renewal::Answered { newest: self.newest(state.database.head), age };
-        state.nodes[id].renewal = match state.database.members[id] {
-            Some(_) => {
-                self.renewed(state, id, acknowledges)?;
-                if self.serves(id) { answer } else { Renewal::None }
-            }
-            None if state.nodes[id].phase == Phase::Unregistered => answer,
-            None => Renewal::Expelled,
+        when(self.configuration.has(Event::SlowStatements) && state.database.members[id].is_some())?;
+        let newest = self.newest(state.database.head);
+        state.nodes[id].renewal = Renewal::Executing { newest, acknowledges, age };
+        Some(())
+    }
+
+    /// The database executes the renewal, or what is left of it.
+    pub(crate) fn deliver(&self, state: &mut State, id: Id) -> Option<()> {
+        let (newest, acknowledges, age) = match state.nodes[id].renewal {
+            Renewal::Sent { acknowledges, age } => (self.newest(state.database.head), acknowledges, age),
+            Renewal::Executing { newest, acknowledges, age } => (newest, acknowledges, age),
+            Renewal::None | Renewal::Answered { .. } | Renewal::Expelled => return None,
+        };
+        let registered = state.database.members[id].is_some();
+        if registered {
+            self.renewed(state, id, acknowledges)?;
+        }
+        state.nodes[id].renewal = match state.nodes[id].phase {
+            Phase::Unregistered => Renewal::Answered { newest, age },
+            _ if registered => Renewal::Answered { newest, age },
+            _ => Renewal::Expelled,
         };
         Some(())
     }
@@ -219,7 +241,7 @@ impl Protocol {
     fn renewed(&self, state: &mut State, id: Id, acknowledges: Revision) -> Option<()> {
         let row = state.database.members[id].as_mut()?;
         row.acknowledged = acknowledges;
-        if !self.rules.hold(Rule::CountsNeverRepeat) && self.serves(id) {
+        if !self.rules.hold(Rule::CountsNeverRepeat) {
             when(row.renewals < MOST_RENEWALS)?;
             row.renewals += 1;
         }
@@ -229,7 +251,7 @@ impl Protocol {
 
     /// The request or its answer is lost, or the node has waited long enough.
     pub(crate) fn give_up(state: &mut State, id: Id) -> Option<()> {
-        when(matches!(state.nodes[id].renewal, Renewal::Sent { .. } | Renewal::Answered { .. }))?;
+        when(!matches!(state.nodes[id].renewal, Renewal::None | Renewal::Expelled))?;
         state.nodes[id].renewal = Renewal::None;
         Some(())
     }
@@ -237,7 +259,7 @@ impl Protocol {
     /// The node asks again, and what it sent is still on its way.
     pub(crate) fn linger(&self, state: &mut State, id: Id) -> Option<()> {
         let Renewal::Sent { acknowledges, .. } = state.nodes[id].renewal else { return None };
-        when(self.configuration.late_requests && state.database.late[id].is_none())?;
+        when(self.configuration.has(Event::LateRequests) && state.database.late[id].is_none())?;
         state.database.late[id] = Some(acknowledges);
         state.nodes[id].renewal = Renewal::None;
         Some(())

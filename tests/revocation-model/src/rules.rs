@@ -22,7 +22,8 @@ pub enum Rule {
     EnterBeforeReading,
     /// An operation whose permit is of another revision is authorised anew. Without it, its permit is good.
     AuthoriseAnew,
-    /// A node's row is committed before it loads its snapshot and takes its first lease. Without it, after both.
+    /// A node's row is committed before it loads its snapshot and takes its first lease. Without it, after both: so would a
+    /// single statement that inserts the row and reads the newest revision, which it reads before its row is committed.
     RegisterBeforeLoading,
     /// A waiter counts the lease on its own clock, from when it has the commit's answer. Without it, from a time that it did
     /// not read so: one stored with the change, of another clock or a wall clock, or the time at which the commit was sent.
@@ -38,11 +39,13 @@ pub enum Rule {
     DrainBeforeLeaving,
     /// The members of a change are listed after its commit. Without it, before.
     ListAfterTheCommit,
-    /// A member is expelled a full lease, on the expeller's clock, after its row was read. Without it, at once.
+    /// A member is expelled a full lease, on the expeller's clock, after its row was read. Without it, at once; a lease that
+    /// is counted from before the row was read can be over at once too.
     ExpelAfterALease,
     /// ... if its count of renewals is still the one that was read. Without it, whatever the count.
     ExpelUnchanged,
-    /// A row that is inserted anew goes on with a count that it never had. Without it, the count begins at nought again.
+    /// A row that is inserted anew has a count that no row of that node ever had: a number and something new and random, say.
+    /// Without it the count begins at nought again, and comes to one that somebody read and is about to delete by.
     CountsNeverRepeat,
 }
 

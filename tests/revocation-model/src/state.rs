@@ -83,6 +83,12 @@ pub(crate) enum Renewal {
         acknowledges: Revision,
         age: Ticks,
     },
+    /// The statement's snapshot is taken, so what it returns is fixed; its row is not written.
+    Executing {
+        newest: Revision,
+        acknowledges: Revision,
+        age: Ticks,
+    },
     /// The database has executed it, and the answer is on its way.
     Answered {
         newest: Revision,

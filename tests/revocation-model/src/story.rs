@@ -45,6 +45,7 @@ impl fmt::Display for Action {
             Self::Expel { by } => write!(f, "{by:?} deletes the row whose count it read"),
             Self::Rejoin(id) => write!(f, "{id:?} finds its row gone and inserts it anew"),
             Self::SendRenewal(id) => write!(f, "{id:?} sends a renewal"),
+            Self::BeginRenewal(id) => write!(f, "the database reads the newest revision for {id:?}'s renewal"),
             Self::DeliverRenewal(id) => write!(f, "the database executes {id:?}'s renewal"),
             Self::GiveUpRenewal(id) => write!(f, "{id:?}'s renewal or its answer is lost"),
             Self::LetRenewalLinger(id) => write!(f, "{id:?} gives up its renewal, which is on its way still"),

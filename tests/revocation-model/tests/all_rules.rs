@@ -30,6 +30,13 @@ fn thousands(number: usize) -> String {
     parts.join(",")
 }
 
+/// `cargo test -p revocation-model --test all_rules -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes: for when the protocol changes"]
+fn wide() {
+    Configuration::WIDE.into_iter().for_each(holds);
+}
+
 macro_rules! searches {
     ($($test:ident: $configuration:ident,)*) => {
         $(
