@@ -381,17 +381,20 @@ impl Protocol {
         Some(())
     }
 
-    /// Reads the lease, then the snapshot. As one step: a snapshot that is read later is newer, and an answer under it less old.
+    /// Reads the lease, in the section. The rule is that of the section's snapshot, whatever was applied since it was entered: a
+    /// snapshot that is read later is newer, and an answer under it less old.
     pub(crate) fn pass(&self, state: &mut State, id: Id) -> Option<()> {
         let node = &mut state.nodes[id];
         when(self.gate_is_open(node) || !self.rules.hold(Rule::LeaseAtTheGate))?;
-        let under = |permit| if self.rules.hold(Rule::AuthoriseAnew) { node.snapshot } else { permit };
+        let authorised = |permit, snapshot| if self.rules.hold(Rule::AuthoriseAnew) { snapshot } else { permit };
         node.operation = match node.operation {
             Operation::Permitted { permit } if !self.rules.hold(Rule::EnterBeforeReading) => {
-                Operation::Read { rule: under(permit), anew: permit != under(permit) }
+                let rule = authorised(permit, node.snapshot);
+                Operation::Read { rule, anew: rule != permit }
             }
             Operation::Entered { section, permit } if self.rules.hold(Rule::EnterBeforeReading) => {
-                Operation::Passed { section, rule: under(permit), anew: permit != under(permit) }
+                let rule = authorised(permit, section);
+                Operation::Passed { section, rule, anew: rule != permit }
             }
             _ => return None,
         };

@@ -62,7 +62,7 @@ impl fmt::Display for Action {
             Self::WaitIsOver => write!(f, "the waiter has waited a lease"),
             Self::Authorise(id) => write!(f, "{id:?} authorises an operation"),
             Self::EnterSection(id) => write!(f, "{id:?}'s operation enters a section"),
-            Self::PassGate(id) => write!(f, "{id:?}'s operation reads lease and snapshot"),
+            Self::PassGate(id) => write!(f, "{id:?}'s operation passes the gate"),
             Self::Release(id) => write!(f, "{id:?} releases the answer"),
             Self::Abort(id) => write!(f, "{id:?}'s operation is aborted"),
         }
