@@ -11,7 +11,7 @@ use kms_client::{
 
 use crate::{
     audit::{Audit, Draft},
-    cluster::{Cluster, CommitError, Committed, Proposal, Receipt, Snapshot, SystemSecrets},
+    cluster::{Cluster, CommitError, Committed, LoadError, Proposal, Receipt, Snapshot, SystemSecrets},
     config::Config,
     crash_point,
     model::{self, Change, Clock, ControlState, Error, Ids, Operation, Reason, Refusal, Revision, Row},
@@ -63,7 +63,7 @@ pub async fn initialise(
 pub async fn accept_database(config: &Config, clock: Arc<dyn Clock>, reason: Reason) -> Result<Receipt, ServeError> {
     let foundation = Foundation::open(config, &clock).await?;
     let host = Host::open(config, clock, foundation, false).await?;
-    if host.cluster.members().await?.len() > 1 {
+    if host.cluster.others_live().await.map_err(LoadError::from)? {
         let detail = "other nodes run on this database, and have followed it; stop them first";
         host.leave().await;
         return Err(Error::conflict(Refusal::InvalidState, detail).into());

@@ -24,7 +24,7 @@ impl Backend {
             Self::Postgres => {
                 let file = folder.join("postgres-url");
                 write_secret(&file, &create_postgres().await);
-                "postgres_url_file = \"postgres-url\"".to_owned()
+                "postgres_url_file = \"postgres-url\"\nsingle = true".to_owned()
             }
         }
     }

@@ -29,7 +29,9 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::{Backend, Faults, Founders, Identities, Leaf, Newcomer, TestClock, Trust, identities, people::uri};
+use crate::{
+    Backend, Faults, Founders, Identities, Leaf, Newcomer, Sql, TestClock, Trust, identities, people::uri, until,
+};
 
 /// A running server and all that belongs to it.
 pub struct TestKms {
@@ -183,7 +185,21 @@ impl TestKms {
 
     /// A good token of this subject.
     pub fn token(&self, name: &str) -> String {
-        self.identities.token(&self.identities.claims(name, self.clock.now()))
+        self.identities.token(&self.identities.claims(name, self.server.service.cluster().now()))
+    }
+
+    /// Waits until nothing is left of nodes that were killed: they are members for as long as their lease could last.
+    pub async fn until_settled(&self) {
+        let mut sql = Sql::connect(&self.config).await;
+        for left in [
+            "SELECT COUNT(*) FROM members",
+            "SELECT COUNT(*) + 1 FROM audit_intents",
+            "SELECT COUNT(*) + 1 FROM hsm_objects WHERE state = 'creating'",
+            "SELECT COUNT(*) + 1 FROM operations WHERE state IN ('running', 'unknown')",
+        ] {
+            until(async || (sql.number(left).await == 1).then_some(())).await;
+        }
+        sql.close().await;
     }
 
     /// A certificate of this founder.

@@ -1,5 +1,6 @@
 //! A wall clock that somebody sets while a real server runs: nothing that depends on time ends early or lives longer. And
-//! one that is wrong when a server starts: ahead, the server goes by it; behind the newest change, it does not start.
+//! one that is wrong when a server starts: on SQLite, ahead, the server goes by it, and behind the newest change it does not
+//! start; on PostgreSQL it goes by the database's.
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -153,8 +154,10 @@ async fn a_wall_clock_that_is_set_moves_nothing_on_postgres() {
     a_wall_clock_that_is_set(Backend::Postgres).await;
 }
 
-async fn a_wall_clock_that_is_wrong_at_the_start(backend: Backend) {
-    let (stopped, key) = installation(backend).await;
+/// SQLite has no clock but the host's, and is believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_is_wrong_at_the_start_on_sqlite() {
+    let (stopped, key) = installation(Backend::Sqlite).await;
     let time = FakeTime::new(stopped.folder(), Clocks::Wall);
 
     // Ahead: it is believed. What ends by the calendar has ended; what must really be waited for has not.
@@ -200,12 +203,17 @@ async fn a_wall_clock_that_is_wrong_at_the_start(backend: Backend) {
     assert!(!twice.status.success() && twice.err.contains("nothing to accept"), "{twice:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wall_clock_that_is_wrong_at_the_start_on_sqlite() {
-    a_wall_clock_that_is_wrong_at_the_start(Backend::Sqlite).await;
-}
-
+/// On PostgreSQL the time is the database's: a node whose host has another changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_is_wrong_at_the_start_on_postgres() {
-    a_wall_clock_that_is_wrong_at_the_start(Backend::Postgres).await;
+    let (stopped, key) = installation(Backend::Postgres).await;
+    let time = FakeTime::new(stopped.folder(), Clocks::Wall);
+    for off in [30, -30] {
+        time.ahead_of_real(off * DAY);
+        let mut server = started(&stopped, &time).await.unwrap();
+        nothing_jumps(&stopped, &server, &key, days(off)).await;
+        server.terminate().await;
+        assert!(server.ended().await.success(), "{}", server.log());
+        whole(&stopped.config_file(), "while the clock is wrong").await;
+    }
 }

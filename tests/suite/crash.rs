@@ -124,6 +124,7 @@ async fn every_step_of_create(backend: Backend) {
         whole(&stopped.config_file(), step).await;
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         whole(&kms.folder().join("kms.toml"), step).await;
         let (ada, storage, audrey) = (kms.client("ada"), kms.client("storage"), kms.client("audrey"));
         assert_eq!(audrey.audit_record(record).await.unwrap().found.id, record, "{step}");
@@ -160,6 +161,7 @@ async fn every_step_of_rotate(backend: Backend) {
         whole(&stopped.config_file(), step).await;
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         whole(&kms.folder().join("kms.toml"), step).await;
         let (ada, storage, audrey) = (kms.client("ada"), kms.client("storage"), kms.client("audrey"));
         assert_eq!(audrey.audit_record(record).await.unwrap().found.id, record, "{step}");
@@ -238,6 +240,7 @@ async fn killed_at_work(backend: Backend) {
 
     whole(&stopped.config_file(), "killed").await;
     let kms = stopped.start_again().await.unwrap();
+    kms.until_settled().await;
     whole(&kms.folder().join("kms.toml"), "started again").await;
     let audrey = kms.client("audrey");
     let mut missing = acknowledged.lock().unwrap().clone();

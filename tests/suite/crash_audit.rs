@@ -62,6 +62,7 @@ async fn in_the_commit_of_one(backend: Backend) {
         rotated += 1;
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         whole(&kms.folder().join("kms.toml"), step).await;
         assert_eq!(generated(&kms).await.len(), made, "{step}");
         assert_eq!(allowed(&kms, "rotate_key").await, rotated, "{step}");
@@ -94,6 +95,7 @@ async fn in_the_commit_of_many(backend: Backend) {
         whole(&stopped.config_file(), step).await;
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         whole(&kms.folder().join("kms.toml"), step).await;
         let (acknowledged, found) = (acknowledged.into_inner().unwrap(), generated(&kms).await);
         let missing: Vec<_> = acknowledged.difference(&found).collect();

@@ -295,6 +295,14 @@ async fn a_postgres_database_that_is_not_as_it_should_be() {
         assert_eq!((seen.bad(), seen.code), (vec!["warning database.synchronous_commit".to_owned()], 1), "{value}");
         seen.says("database.synchronous_commit", &format!("its default is `{value}`"));
     }
+    // Whoever does not say that nothing takes the server's place is told what would be lost.
+    let (file, text) = (stopped.config_file(), fs::read_to_string(stopped.config_file()).unwrap());
+    meddle(&stopped, &format!("ALTER DATABASE {name} RESET synchronous_commit")).await;
+    fs::write(&file, text.replace("single = true\n", "")).unwrap();
+    let seen = Seen::by(&file).await;
+    assert_eq!((seen.bad(), seen.code), (vec!["warning database.standbys".to_owned()], 1));
+    seen.says("database.standbys", "no standby is synchronous");
+    fs::write(&file, text).unwrap();
     // The server asks for its own, so that default does not stop it.
     stopped.start_again().await.unwrap().stop().await;
 }

@@ -51,15 +51,19 @@ async fn killed(stopped: &StoppedKms, step: &str) {
     let time = FakeTime::new(stopped.folder(), Clocks::All);
     time.ahead_of_real(ahead);
     let mut sql = Sql::connect(&stopped.config).await;
+    sql.database_ahead(ahead).await;
     let before = sql.number(SEEN).await;
     let mut command = stopped.command();
     command.env("KEYWARD_CRASH_AT", step);
     let mut server = time.start(stopped, command).await.unwrap();
     // From here on this server has seen the wait begin, and sees the rest of it pass.
     until(async || (sql.number(SEEN).await > before).then_some(())).await;
-    sql.close().await;
+    sql.database_ahead(ahead + WEEK_AND_A_DAY).await;
     time.ahead_of_real(ahead + WEEK_AND_A_DAY);
     assert_eq!(server.ended().await.signal(), Some(SIGKILL), "{step}: {}", server.log());
+    // The clock of a server in this process is moved otherwise.
+    sql.database_ahead(0).await;
+    sql.close().await;
     let passed = u64::try_from(PAST_THE_WATCH + WEEK_AND_A_DAY).unwrap() + 60;
     stopped.clock.advance(std::time::Duration::from_secs(passed));
 }
@@ -87,6 +91,7 @@ async fn every_step_of_destroy(backend: Backend) {
         assert!(others.is_subset(&holds), "{step}: another key's object is gone");
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         let (ada, storage) = (kms.client("ada"), kms.client("storage"));
         let found = ada.key(&key).await.unwrap().key;
         let refused = storage.unwrap_data_key(&unwrap).await.unwrap_err();

@@ -4,9 +4,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use hsm::{ObjectClass, ObjectId};
-use keyward_tests::{
-    Backend, Process, Sql, StoppedKms, TestKms, copy_sqlite, from, host_command, program, put_back_sqlite, until,
-};
+use keyward_tests::{Backend, Sql, StoppedKms, TestKms, copy_sqlite, from, host_command, put_back_sqlite, until};
 use kms_client::{
     format::record::{Outcome, Surface},
     wire::{
@@ -382,19 +380,6 @@ async fn a_second_process_on_the_same_database_is_refused() {
     }
     // Reading is no harm, and the server has noticed nothing.
     assert!(host_command("verify-audit", &config, &[]).await.status.success());
-    kms.client("ada").whoami().await.unwrap();
-    kms.stop().await;
-}
-
-/// Until nodes know of each other, two on one server's database would each believe to be the only one.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_on_the_same_postgres_is_refused() {
-    let kms = TestKms::start(Backend::Postgres).await;
-    let mut command = program("kms-server");
-    command.arg("serve").arg("--config").arg(kms.folder().join("kms.toml"));
-    let refused = Process::start(command, &kms.identities.ca_pem).await.expect_err("a second node serves");
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(refused.err.contains("in use"), "{refused:?}");
     kms.client("ada").whoami().await.unwrap();
     kms.stop().await;
 }

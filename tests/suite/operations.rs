@@ -108,6 +108,7 @@ async fn nothing_accepted_is_forgotten(backend: Backend) {
         assert_eq!(server.ended().await.signal(), Some(SIGKILL), "{step}");
 
         let kms = stopped.start_again().await.unwrap();
+        kms.until_settled().await;
         let ada = kms.client("ada");
         let list = ada.list_changes(&ChangeQuery { limit: Some(1), cursor: None }).await.unwrap().changes;
         let newest_is_it = list[0].after.as_ref().is_some_and(|rows| rows.to_string().contains(step));

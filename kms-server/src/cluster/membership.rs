@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 use kms_client::id::NodeId;
 use serde::{Deserialize, Serialize};
+use tokio::time::interval;
 
 use super::{Cluster, LeaseTerms};
 use crate::{
@@ -20,6 +21,8 @@ use crate::{
 
 /// How often joining is tried while others join too.
 const TRIES: usize = 16;
+/// How often others are looked at by whoever waits for their silence.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What this process is to the others.
 #[derive(Debug, Clone)]
@@ -190,6 +193,36 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             SeenNode { member, silent, holds }
         });
         Ok(seen.collect())
+    }
+
+    /// Whether another node shows a sign of life within a lease. Those that do not are members no longer: they were killed, or
+    /// are in a copy of the database that was put back.
+    ///
+    /// # Errors
+    ///
+    /// That of the database.
+    pub async fn others_live(&self) -> Result<bool, JoinError> {
+        let mut first: HashMap<NodeId, (u64, u64)> = HashMap::new();
+        let mut looks = interval(LOOK);
+        loop {
+            looks.tick().await;
+            let members = self.members().await?;
+            let others: Vec<_> = members.into_iter().filter(|member| member.node != self.node).collect();
+            if others.is_empty() {
+                return Ok(false);
+            }
+            for other in &others {
+                let sign_of_life = (other.joining, other.renewals);
+                if *first.entry(other.node).or_insert(sign_of_life) != sign_of_life {
+                    return Ok(true);
+                }
+            }
+            for silent in self.silent(&others) {
+                let mut tx = self.store.begin().await?;
+                tx.expel_member(silent).await?;
+                tx.commit().await?;
+            }
+        }
     }
 
     /// Hears of the members as they are now, and answers those who have been silent for a whole lease.

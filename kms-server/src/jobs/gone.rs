@@ -1,5 +1,5 @@
 //! Ends what nodes that are gone left unfinished: records of their changes that are in no chain yet, objects in the HSM that
-//! became no key. At its start a node has done so before it serves; this is for those that go later.
+//! became no key, accepted changes that will not be made. At its start a node has done so before it serves; this is for those that go later.
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub(super) async fn finish(service: &Service) {
         let finished: Result<(), Error> = async {
             service.seal_orphaned().await?;
             service.take_back_unmade().await?;
+            service.settle_operations().await?;
             Ok(())
         }
         .await;

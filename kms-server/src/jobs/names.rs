@@ -21,8 +21,8 @@ pub(super) async fn forget(service: &Service) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "expired idempotency keys were not forgotten");
             }
         }
-        if let Err(error) = service.settle_operations().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "operations were not settled");
+        if let Err(error) = service.forget_operations().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old operations were not forgotten");
         }
     }
 }

@@ -143,19 +143,23 @@ impl Service {
         self.read(call, Action::DescribeChange, Target::Installation, |_| found).await
     }
 
-    /// Writes down what became of the operations of nodes that are gone, and forgets those of long ago.
+    /// Writes down what became of the operations of nodes that are gone.
     ///
     /// # Errors
     ///
     /// That of the database.
     pub async fn settle_operations(&self) -> Result<(), Error> {
+        let mut tx = self.inner.store.read().await?;
+        let present = self.cluster().present(&mut tx).await?;
+        let mut left = tx.unfinished_operations().await?;
+        drop(tx);
+        left.retain(|left| !present.contains(&left.node));
+        if left.is_empty() {
+            return Ok(());
+        }
         let now = self.cluster().now();
         let mut tx = self.inner.store.begin().await?;
-        let present = self.cluster().present(&mut tx).await?;
-        for left in tx.unfinished_operations().await? {
-            if present.contains(&left.node) {
-                continue;
-            }
+        for left in left {
             if tx.change(left.change).await?.is_some() {
                 tx.finish_operation(left.change, OperationState::Succeeded, None, now).await?;
             } else {
@@ -165,11 +169,19 @@ impl Service {
                 tx.finish_operation(left.change, OperationState::Failed, failure, now).await?;
             }
         }
-        if let Ok(before) = now.checked_sub(KEPT) {
-            tx.forget_operations(before).await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets what became of operations of long ago.
+    ///
+    /// # Errors
+    ///
+    /// That of the database.
+    pub async fn forget_operations(&self) -> Result<(), Error> {
+        let Ok(before) = self.cluster().now().checked_sub(KEPT) else { return Ok(()) };
+        let mut tx = self.inner.store.begin().await?;
+        tx.forget_operations(before).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn note_operation(&self, operation: &StoredOperation) -> Result<(), Error> {

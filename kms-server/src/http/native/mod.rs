@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(statuses.contains(&"401"), id != "openapi", "{path}");
             assert_eq!(statuses.contains(&"415"), operation.request_body.is_some(), "{path}");
         }
-        assert_eq!(names.len(), 62, "{names:?}");
+        assert_eq!(names.len(), 63, "{names:?}");
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! Builds everything once, runs it, and takes it down in order.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    sync::OnceLock,
-    time::Duration,
-};
+mod error;
+mod foundation;
 
-use hsm::{Hsm, ObjectId, Uptime};
+use std::{net::SocketAddr, path::Path, sync::Arc, sync::OnceLock, time::Duration};
+
+use hsm::{Hsm, ObjectId};
 use jiff::{SignedDuration, Timestamp};
 use kms_client::id::NodeId;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,73 +14,25 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+pub use self::{
+    error::{ServeError, Unfit},
+    foundation::{Foundation, open},
+};
 use crate::{
     audit::Audit,
     authn::Authenticator,
-    cluster::{
-        self, Anchor, AnchorFile, AnchorToken, Arming, AuditHead, Cluster, Joining, RowKey, SecretLabel, SystemSecrets,
-    },
-    config::{Config, ConfigError},
+    cluster::{Arming, Cluster, SecretLabel},
+    config::Config,
     gate::{ContextKey, Gate},
     http::{Admission, AppState, BadCertificate, CursorKey, Listener, ServerCertificate, native, operations},
     jobs,
-    model::{self, Clock, ControlState, Ids, Row, VersionState},
+    model::{Clock, ControlState, Ids, Row, VersionState},
     policy::Policies,
     service::{MadeElsewhere, Parts, Reserve, Service, WrapCounts},
-    store::{HsmRoots, MemberKind, Store},
+    store::{MemberKind, Store},
     supervisor::Supervisor,
     telemetry::Spans,
 };
-
-/// Why a server cannot start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Name(#[from] model::InvalidName),
-    #[error("the database cannot be used: {0}")]
-    Store(#[from] crate::store::Error),
-    #[error("the token cannot be used: {0}")]
-    Hsm(#[from] hsm::Error),
-    #[error(transparent)]
-    Secrets(#[from] cluster::SecretsError),
-    #[error(transparent)]
-    Load(#[from] cluster::LoadError),
-    #[error(transparent)]
-    Policy(#[from] crate::policy::Error),
-    #[error(transparent)]
-    Audit(#[from] crate::audit::Error),
-    #[error(transparent)]
-    Model(#[from] model::Error),
-    #[error("there is no installation in this database; make one with `kms-server init`")]
-    NotInitialised,
-    #[error("the token has no `{0}`: this is another token than the installation's")]
-    OtherToken(&'static str),
-    #[error("the address {address} cannot be listened on: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the clock says {now}, but the newest control change was made at {newest}: time does not go back")]
-    ClockBehind { now: Timestamp, newest: Timestamp },
-    #[error("the folder `{}` cannot be made: {source}", path.display())]
-    Folder { path: PathBuf, source: std::io::Error },
-    #[error("the thread that keeps the lease cannot be started: {0}")]
-    Thread(std::io::Error),
-    #[error("the database does not give this node a lease")]
-    NoLease,
-}
-
-/// The parts that host commands need too: database, token, and the installation's secrets.
-#[derive(Debug)]
-pub struct Foundation {
-    /// The database, migrated.
-    pub store: Store,
-    /// The token.
-    pub hsm: Hsm,
-    /// What the installation hangs on.
-    pub roots: HsmRoots,
-    /// The installation's own secrets.
-    pub secrets: SystemSecrets,
-}
 
 /// A server that runs.
 #[derive(Debug)]
@@ -105,205 +54,6 @@ pub struct Server {
     store: Store,
     hsm: Hsm,
     certificate: Arc<ServerCertificate>,
-}
-
-/// Why a server that ran is no longer fit to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// A task ended that was to run for as long as the server.
-    #[error("the task `{0}` ended")]
-    Task(&'static str),
-    /// The database is another than the one it has followed.
-    #[error(
-        "the database has taken another course than this node has followed: an older copy was put back, or it was edited; \
-         stop every node, see `kms-server doctor`, and restore the newest copy"
-    )]
-    Diverged,
-    /// A call to the token does not return; another process may reach it.
-    #[error(
-        "a call to the HSM has not returned within `[key_store] stuck_limit_seconds` and cannot be cancelled; \
-         see to the HSM and its connection, and start the server again"
-    )]
-    HsmStuck,
-}
-
-impl ServeError {
-    /// What to do about it, where its own words do not say.
-    #[must_use]
-    pub const fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Config(error) => error.advice(),
-            Self::Name(_) => "choose another `[key_store] name`",
-            Self::Store(error) => return store_advice(error),
-            Self::Hsm(error) => return hsm_advice(error),
-            Self::OtherToken(_) => "see [key_store]: name the token that the installation was made with",
-            Self::Listen { .. } => "stop what listens there, or name another address in [listen]",
-            Self::ClockBehind { .. } => {
-                "set the clock right; only if it was ahead when that change was made, run `kms-server accept-database`"
-            }
-            Self::Folder { .. } => {
-                "see `[database] sqlite` and `[anchor] file`: name places where the server's user may write"
-            }
-            Self::NoLease => "see that the database runs and answers in time",
-            Self::Secrets(_) => "see to the database and the token; `kms-server doctor --config FILE` looks at both",
-            Self::Load(cluster::LoadError::Join(cluster::JoinError::Disagreement { .. })) => {
-                "make `[cluster]` the same on every node; to change it, stop them all first"
-            }
-            Self::Load(_)
-            | Self::Policy(_)
-            | Self::Audit(_)
-            | Self::Model(_)
-            | Self::NotInitialised
-            | Self::Thread(_) => {
-                return None;
-            }
-        })
-    }
-}
-
-const fn store_advice(error: &crate::store::Error) -> Option<&'static str> {
-    use crate::store::Error;
-    Some(match error {
-        Error::File { .. } => "see `[database] sqlite`: name a place where the server's user may write",
-        Error::InvalidUrl => {
-            "write `postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full` into the file of `[database] postgres_url_file`"
-        }
-        Error::Connect(_) => {
-            "see that the server runs, and host, user, password and database in the file of `[database] postgres_url_file`"
-        }
-        Error::Migration(_) => "run the program that made them, or restore a backup; see `kms-server doctor`",
-        Error::Unavailable(_) | Error::TimedOut => "see that the database runs and can be reached",
-        Error::OnNetwork { .. } => "name a file on a disk of this host, or use PostgreSQL",
-        Error::InUse { .. }
-        | Error::Claimed
-        | Error::NotDurable { .. }
-        | Error::ReadOnly
-        | Error::AlreadyExists(_)
-        | Error::Statement(_)
-        | Error::Broken
-        | Error::Corrupt(_)
-        | Error::TooLarge(_) => return None,
-    })
-}
-
-const fn hsm_advice(error: &hsm::Error) -> Option<&'static str> {
-    Some(match error {
-        hsm::Error::PinIncorrect | hsm::Error::PinLocked | hsm::Error::PinUnacceptable { .. } => {
-            "see `[key_store] pin_file` or `pin_credential`"
-        }
-        hsm::Error::TokenNotFound { .. } | hsm::Error::AmbiguousToken { .. } => {
-            "see `[key_store] token_label`, and for SoftHSM `softhsm_conf` or SOFTHSM2_CONF"
-        }
-        hsm::Error::Module { .. } => "see `[key_store] module`",
-        hsm::Error::Stuck | hsm::Error::TimedOut | hsm::Error::Unavailable { .. } => {
-            "see to the HSM and its connection"
-        }
-        _ => return None,
-    })
-}
-
-impl Foundation {
-    /// Opens database and token, and unwraps the installation's secrets.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError`].
-    pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, ServeError> {
-        let (store, hsm) = open(config, clock).await?;
-        let roots = store.read().await?.roots().await?.ok_or(ServeError::NotInitialised)?;
-        Self::with_roots(store, hsm, roots).await
-    }
-
-    /// Loads the objects that the installation hangs on, and unwraps its secrets.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError`].
-    pub async fn with_roots(store: Store, hsm: Hsm, roots: HsmRoots) -> Result<Self, ServeError> {
-        let missing = |what: &'static str| {
-            move |error| match error {
-                hsm::Error::KeyNotFound(_) | hsm::Error::Canary(_) => ServeError::OtherToken(what),
-                other => other.into(),
-            }
-        };
-        hsm.load_key(roots.system_object, roots.system_canary.clone()).await.map_err(missing("system key"))?;
-        hsm.load_signing_key(roots.audit_object, roots.audit_public_key.clone()).await.map_err(missing("audit key"))?;
-        let secrets = SystemSecrets::open(&store, &hsm, roots.system_object, roots.installation).await?;
-        Ok(Self { store, hsm, roots, secrets })
-    }
-
-    /// The parts of a cluster over this foundation.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError`].
-    pub fn cluster_parts(
-        &self,
-        config: &Config,
-        clock: Arc<dyn Clock>,
-        node: NodeId,
-        kind: Option<MemberKind>,
-        observe: cluster::Observe,
-        audit: Arc<OnceLock<Audit>>,
-    ) -> Result<cluster::Parts<Policies>, ServeError> {
-        let built_in = Policies::built_in(config.region.clone())?;
-        let audit_head = move || {
-            let head = audit.get()?.head();
-            Some(AuditHead { node: head.node, sequence: head.sequence, hash: head.hash })
-        };
-        let derive = move |older: Option<&Policies>, state: &ControlState| {
-            older.unwrap_or(&built_in).derive(state).map_err(model::Error::from)
-        };
-        Ok(cluster::Parts {
-            store: self.store.clone(),
-            row_key: RowKey::new(self.secrets.secret(SecretLabel::Rows)?),
-            clock,
-            node,
-            joining: kind.map(|kind| Joining {
-                kind,
-                address: if kind == MemberKind::Server { config.listen.api.to_string() } else { String::new() },
-                region: config.region.to_string(),
-                terms: config.cluster.terms(),
-            }),
-            derive: Box::new(derive),
-            observe,
-            anchor: Anchor::new(
-                AnchorFile(config.anchor.file.clone()),
-                AnchorToken(self.hsm.clone()),
-                Box::new(audit_head),
-            ),
-        })
-    }
-}
-
-/// Opens and migrates the database, and opens the token.
-///
-/// # Errors
-///
-/// [`ServeError`].
-pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Store, Hsm), ServeError> {
-    let clock = Arc::clone(clock);
-    let settings = hsm::Settings { uptime: Uptime::new(move || clock.boot()), ..config.key_store.settings()? };
-    make_folders(config)?;
-    let store = Store::open(&config.database.database()?).await?;
-    store.migrate().await?;
-    let hsm = tokio::task::spawn_blocking(move || Hsm::open(settings))
-        .await
-        .map_err(|error| ServeError::Model(model::Error::internal(error)))??;
-    Ok((store, hsm))
-}
-
-fn make_folders(config: &Config) -> Result<(), ServeError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let folders = [config.database.sqlite.as_deref(), Some(config.anchor.file.as_path())];
-    for path in folders.into_iter().flatten().filter_map(std::path::Path::parent) {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| ServeError::Folder { path: path.to_owned(), source })?;
-    }
-    Ok(())
 }
 
 impl Server {
