@@ -27,6 +27,8 @@ usage: tests/run.sh                       everything: format, lints, tests on bo
                                           raw HSM decryption against unwrap and generate over HTTPS
        tests/run.sh fuzz [--minutes N]    every fuzz target, for N minutes in all (5): does any parser break its word?
        tests/run.sh crash [--kills N]     kill -9 at random moments under load, on both databases: is anything lost?
+       tests/run.sh cut [--seconds N] [--faults]
+                                          access cut under load on several nodes, for N seconds (60): is anything late?
 
 A PostgreSQL to use instead of a temporary one goes into KEYWARD_TEST_POSTGRES (postgres://...): its user makes databases.
 USAGE
@@ -36,7 +38,7 @@ main() {
     local suite=${1:-all}
     (($# == 0)) || shift
     case $suite in
-    all | test | bench | crash | fuzz) ;;
+    all | test | bench | crash | cut | fuzz) ;;
     -h | --help | help)
         usage
         return
@@ -104,6 +106,13 @@ suite_crash() {
     passed_step 'binaries' || exit 1
     start_services
     run own_tokens "$target/debug/crash" "$@"
+}
+
+suite_cut() {
+    step 'binaries' cargo build --workspace --bins
+    passed_step 'binaries' || exit 1
+    start_services
+    run own_tokens "$target/debug/cut" "$@"
 }
 
 suite_fuzz() {

@@ -47,6 +47,7 @@ start_postgres() {
         port=$((20000 + RANDOM % 12000))
         if as_postgres pg_ctl --pgdata="$postgres/data" --log="$postgres/log" --timeout=60 --wait --silent \
             --options="$(postgres_options "$port")" start >"$scratch/log/pg_ctl" 2>&1; then
+            export KEYWARD_TEST_POSTGRES_DATA=$postgres/data
             export KEYWARD_TEST_POSTGRES=postgres://postgres:$password@127.0.0.1:$port/postgres
             return
         fi

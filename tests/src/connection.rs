@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Leaf, TestKms};
+use crate::{Identities, Leaf, TestKms};
 
 static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
 
@@ -76,8 +76,25 @@ impl TestKms {
 
     /// The same, over a TCP stream that the test made.
     pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
+        self.identities.dial_over(stream, dial).await
+    }
+
+    /// A connection that shows this certificate, or none.
+    pub async fn connect(&self, leaf: Option<&Leaf>) -> Connection {
+        Connection::over(self.dial(Dial { leaf, ..Dial::default() }).await.unwrap()).await
+    }
+
+    /// One request on a connection of its own.
+    pub async fn ask(&self, ask: &Ask) -> Reply {
+        self.connect(None).await.ask(ask).await
+    }
+}
+
+impl Identities {
+    /// A TLS stream to a server whose certificate is of this authority, over a TCP stream that the test made.
+    pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.identities.ca_pem.as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(dial.versions)
             .unwrap()
@@ -93,16 +110,6 @@ impl TestKms {
         config.alpn_protocols = dial.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
-    }
-
-    /// A connection that shows this certificate, or none.
-    pub async fn connect(&self, leaf: Option<&Leaf>) -> Connection {
-        Connection::over(self.dial(Dial { leaf, ..Dial::default() }).await.unwrap()).await
-    }
-
-    /// One request on a connection of its own.
-    pub async fn ask(&self, ask: &Ask) -> Reply {
-        self.connect(None).await.ask(ask).await
     }
 }
 

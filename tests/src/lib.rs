@@ -1,6 +1,7 @@
 //! What the tests stand on: a server of their own with a token, a database, a clock that they move, and people who show
 //! real certificates and tokens. Nothing of ours is replaced.
 
+mod chance;
 mod clock;
 mod connection;
 mod database;
@@ -16,6 +17,7 @@ mod small_disk;
 mod sql;
 
 pub use self::{
+    chance::Chance,
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,

@@ -14,7 +14,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    crash_point,
+    crash_point, flush_trace,
     model::{Change, Error, Operation, Revision, Row},
     store::{self, AuditIntent, ControlChange, Head, IdempotencyKey, StoredRow},
 };
@@ -287,6 +287,9 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         }
         ledger.sum = step.sum;
         let result = self.apply(rows, step.revision, step.head.hash).await;
+        if result.is_ok() {
+            flush_trace::acknowledged(id, step.revision);
+        }
         let elapsed = self.time.boot().saturating_sub(committed);
         let receipt = self.receipt(id, step.revision, step.at, elapsed);
         let remembered = async {
