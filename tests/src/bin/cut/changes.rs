@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How many administrators work at once, each on something of its own.
-const HANDS: usize = 6;
+const HANDS: usize = 4;
 /// How long a cut, and what follows it, may last.
 const AT_MOST: u64 = 200;
 /// How long what is revoked for good stays in the load.
@@ -59,7 +59,7 @@ impl Hand<'_> {
                 continue;
             }
             match (kind, thing) {
-                (Kind::Key, _) if self.chance.one_in(4) => self.revoke_a_fresh_key().await,
+                (Kind::Key, _) if self.chance.one_in(6) => self.revoke_a_fresh_key().await,
                 (Kind::Key, Thing::Key(key)) => self.key(key).await,
                 (_, Thing::Key(key)) => self.version(key).await,
                 (_, Thing::Grant(reader, key)) => self.binding(&self.world.readers[reader], key).await,
@@ -105,12 +105,16 @@ impl Hand<'_> {
             self.bind(reader, "unwrapper", key).await;
         }
         let target = self.asking.wrap(key).await;
-        readers.iter().for_each(|reader| reader.learn(target.clone()));
+        for reader in &readers {
+            reader.learn(target.clone());
+        }
         self.pause().await;
         let name = KeyName::Id(key);
         self.asking.cut(Kind::Key, async |ada| ada.revoke_key(&name, reason()).await).await;
         sleep(AFTERWARDS).await;
-        readers.iter().for_each(|reader| reader.forget(key, target.version));
+        for reader in &readers {
+            reader.forget(key, target.version);
+        }
     }
 
     /// A version is revoked for good, so the key gets a newer one first.
@@ -130,7 +134,9 @@ impl Hand<'_> {
         }
         sleep(AFTERWARDS).await;
         for reader in self.readers_of(key) {
-            older.iter().for_each(|version| reader.forget(key, *version));
+            for version in &older {
+                reader.forget(key, *version);
+            }
         }
     }
 
@@ -147,7 +153,7 @@ impl Hand<'_> {
         let without = from(json!({ "actions": ["random"] }));
         self.asking.cut(Kind::Role, async |ada| ada.update_role(&name, &without).await).await;
         self.pause().await;
-        if !self.chance.one_in(6) {
+        if !self.chance.one_in(12) {
             let with = from(json!({ "actions": ["unwrap"] }));
             self.asking.change(async |ada| ada.update_role(&name, &with).await).await;
             return;

@@ -152,12 +152,11 @@ impl Lane<'_> {
         let sent = now();
         let call = client.unwrap_data_key(&target.unwrap);
         tokio::pin!(call);
-        let answer = match timeout(SILENCE, call.as_mut()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                turn = None;
-                call.await
-            }
+        let answer = if let Ok(answer) = timeout(SILENCE, call.as_mut()).await {
+            answer
+        } else {
+            turn = None;
+            call.await
         };
         let answered = now();
         drop(turn);

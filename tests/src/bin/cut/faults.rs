@@ -105,7 +105,8 @@ async fn happen(world: &World, node: &Node, fault: Fault, database: Option<&Path
     let mut a_while = |least: u64, most: u64| sleep(Duration::from_millis(least + chance.below(most - least)));
     match fault {
         Fault::ShortStop | Fault::LongStop => {
-            let pause = if fault == Fault::ShortStop { a_while(50, LEASE - 500) } else { a_while(LEASE + 200, 2 * LEASE) };
+            let pause =
+                if fault == Fault::ShortStop { a_while(50, LEASE - 500) } else { a_while(LEASE + 200, 2 * LEASE) };
             node.signal(Signal::SIGSTOP);
             pause.await;
             node.signal(Signal::SIGCONT);
@@ -119,7 +120,11 @@ async fn happen(world: &World, node: &Node, fault: Fault, database: Option<&Path
         }
         Fault::Partition | Fault::Silence => {
             let proxy = node.proxy.as_ref().unwrap();
-            if fault == Fault::Partition { proxy.cut() } else { proxy.silence() }
+            if fault == Fault::Partition {
+                proxy.cut();
+            } else {
+                proxy.silence();
+            }
             a_while(100, 2 * LEASE).await;
             proxy.mend();
             format!("node {number} without the database ({fault:?})")

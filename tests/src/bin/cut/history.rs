@@ -53,8 +53,7 @@ pub(crate) async fn revisions(database: &mut PgConnection) -> Vec<Revision> {
 
 /// Every request that was allowed to unwrap, and what.
 pub(crate) async fn unwraps(database: &mut PgConnection) -> HashMap<RequestId, Vec<Unwrap>> {
-    const SQL: &str =
-        "SELECT leaf FROM audit_records WHERE action = 'unwrap' AND outcome IN ('allowed', 'withheld')";
+    const SQL: &str = "SELECT leaf FROM audit_records WHERE action = 'unwrap' AND outcome IN ('allowed', 'withheld')";
     let mut found: HashMap<RequestId, Vec<Unwrap>> = HashMap::new();
     let mut withheld = HashSet::new();
     let mut rows = sqlx::query_as::<_, (Vec<u8>,)>(SQL).fetch(database);
@@ -129,7 +128,11 @@ impl Replay {
                     let team = self.teams.iter().find(|team| policy_name(team) == policy.name.as_str()).cloned();
                     let team = team.unwrap_or_else(|| panic!("a policy of nobody here: {policy:?}"));
                     now.push((Rule::Team(team.clone()), !policy.is_active()));
-                    if policy.is_active() { self.forbidden.insert(team) } else { self.forbidden.remove(&team) };
+                    if policy.is_active() {
+                        self.forbidden.insert(team)
+                    } else {
+                        self.forbidden.remove(&team)
+                    };
                 }
                 Row::Installation(_) | Row::Issuer(_) | Row::ClientCa(_) => {}
             }

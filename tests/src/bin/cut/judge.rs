@@ -154,9 +154,9 @@ impl Judge {
         let (sent, answered) = success.seen?;
         success.rules.iter().find_map(|rule| {
             let turns = self.turns.get(rule)?;
-            let cut = turns.iter().rposition(|turn| {
-                turn.effect == Effect::Cut && turn.held.is_some_and(|held| held <= sent)
-            })?;
+            let cut = turns
+                .iter()
+                .rposition(|turn| turn.effect == Effect::Cut && turn.held.is_some_and(|held| held <= sent))?;
             // Whoever asks for the restoration lets it happen at any moment from then on.
             let restored = turns[cut + 1..].iter().find(|turn| turn.effect == Effect::Restored);
             let excused = restored.is_some_and(|turn| turn.asked.is_none_or(|asked| asked <= answered));
@@ -331,7 +331,8 @@ mod tests {
     fn an_older_receipt_counts_for_all_that_are_older_still() {
         let mut newer = change(3, Effect::Restored, 200, 115, 230);
         newer.turned.clear();
-        let judge = Judge::new(vec![change(1, Effect::Restored, 0, 1, 1), change(2, Effect::Cut, 100, 120, 130), newer]);
+        let judge =
+            Judge::new(vec![change(1, Effect::Restored, 0, 1, 1), change(2, Effect::Cut, 100, 120, 130), newer]);
         let late = judge.broken(&success((90, 300), (1, 116)));
         assert_eq!(late, Some(Broken::LeftLate { revision: 3, complete: 115 }));
     }
@@ -340,7 +341,10 @@ mod tests {
     fn a_withheld_record_excuses_what_nobody_got() {
         let withheld = Success { seen: None, withheld: true, ..success((0, 0), (1, 121)) };
         assert_eq!(broken(&withheld), None);
-        assert_eq!(broken(&Success { seen: Some((10, 20)), ..withheld.clone() }), Some(Broken::LeftLate { revision: 2, complete: 120 }));
+        assert_eq!(
+            broken(&Success { seen: Some((10, 20)), ..withheld.clone() }),
+            Some(Broken::LeftLate { revision: 2, complete: 120 })
+        );
         let got = Success { withheld: true, ..success((10, 20), (1, 15)) };
         assert_eq!(broken(&got), Some(Broken::Withheld));
     }

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How long a server may take to its first answer, and to leave.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A node, whether it runs now or not.
 pub(crate) struct Node {
@@ -47,10 +47,8 @@ impl Node {
         fs::create_dir(&folder).unwrap();
         let names = ["kms.toml", "server.pem", "server.key", "pin", "postgres-url"];
         copy_files(stopped.folder(), &folder, &names);
-        let proxy = match faults {
-            true => Some(Proxy::between(&Config::read(&folder.join("kms.toml")).unwrap()).await),
-            false => None,
-        };
+        let config = Config::read(&folder.join("kms.toml")).unwrap();
+        let proxy = if faults { Some(Proxy::between(&config).await) } else { None };
         // One node whose clock is set says as much as three: what libfaketime does is slow.
         let time = (faults && number == 0).then(|| FakeTime::new(&folder, Clocks::Wall));
         Self {

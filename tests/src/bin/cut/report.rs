@@ -124,7 +124,8 @@ impl Report {
             traces.torn,
         ));
         if !evidence.toll.times.is_empty() {
-            let faults: Vec<_> = evidence.toll.times.iter().map(|(fault, times)| format!("{fault:?} {times}")).collect();
+            let faults: Vec<_> =
+                evidence.toll.times.iter().map(|(fault, times)| format!("{fault:?} {times}")).collect();
             self.notes.push(format!("faults: {}", faults.join(", ")));
         }
         self.wrong.extend(evidence.toll.lost.iter().cloned());
@@ -140,10 +141,8 @@ impl Report {
         judge: &Judge,
     ) {
         let readers: HashMap<PrincipalId, _> = world.readers.iter().map(|reader| (reader.id, reader)).collect();
-        let requests: HashMap<RecordId, RequestId> = unwraps
-            .iter()
-            .flat_map(|(request, all)| all.iter().map(|unwrap| (unwrap.record, *request)))
-            .collect();
+        let requests: HashMap<RecordId, RequestId> =
+            unwraps.iter().flat_map(|(request, all)| all.iter().map(|unwrap| (unwrap.record, *request))).collect();
         let mut by_request: HashMap<RequestId, &Unwrapped> = HashMap::new();
         for unwrapped in seen {
             match requests.get(&unwrapped.record) {
@@ -151,7 +150,8 @@ impl Report {
                 None => self.wrong.push(format!("{unwrapped:?} has no record in the log")),
             }
         }
-        let all = traces.flushed.keys().chain(by_request.keys().filter(|request| !traces.flushed.contains_key(request)));
+        let all =
+            traces.flushed.keys().chain(by_request.keys().filter(|request| !traces.flushed.contains_key(request)));
         for request in all {
             let (left, unwrapped) = (traces.flushed.get(request), by_request.get(request));
             let items = unwraps.get(request).map_or(&[][..], Vec::as_slice);
@@ -176,6 +176,7 @@ impl Report {
                 self.violations.push(Violation { success, broken });
             }
         }
+        self.violations.sort_by_key(|violation| violation.success.left.map(|(_, at)| at));
     }
 
     /// Whether so much happened that the absence of violations says something.
@@ -250,8 +251,7 @@ impl fmt::Display for Report {
         for wrong in self.wrong.iter().take(PRINTED) {
             writeln!(f, "wrong: {wrong}")?;
         }
-        let (cuts, operations, violations) =
-            (self.cuts.values().sum::<u64>(), self.operations, self.violations.len());
+        let (cuts, operations, violations) = (self.cuts.values().sum::<u64>(), self.operations, self.violations.len());
         let (half, most, all) = (self.percentile(50), self.percentile(99), self.percentile(100));
         writeln!(
             f,

@@ -1,9 +1,6 @@
 //! What is there before the first cut: an installation, its nodes, and who unwraps what by which right.
 
-use std::{
-    path::Path,
-    sync::{Mutex, RwLock},
-};
+use std::{path::Path, sync::RwLock, time::Duration};
 
 use keyward_tests::{Backend, Leaf, Newcomer, StoppedKms, TestKms, from};
 use kms_client::{
@@ -130,16 +127,15 @@ impl World {
     fn builder(&self, api: &str) -> kms_client::client::Builder {
         let ca = self.stopped.identities.ca_pem.clone();
         // Longer than any fault: what a node answers after it woke up is to be seen.
-        let timeout = std::time::Duration::from_secs(20);
+        let timeout = Duration::from_secs(20);
         Client::builder().url(format!("https://{api}")).ca_pem(ca).retries(0).timeout(timeout)
     }
 }
 
 impl Reader {
-    /// One more to unwrap; of each key, no more than the two newest versions.
+    /// One more to unwrap.
     pub(crate) fn learn(&self, target: Target) {
-        let mut targets = self.targets.write().unwrap();
-        targets.push(target);
+        self.targets.write().unwrap().push(target);
     }
 
     /// One less.
@@ -172,9 +168,8 @@ async fn furnish(kms: &TestKms) -> Made {
     for key in &keys {
         targets.push(wrap(&maker, *key).await.unwrap());
     }
-    let readers = Mutex::new(Vec::new());
-    let numbers: Vec<usize> = (0..READERS).collect();
-    for number in numbers {
+    let mut readers = Vec::new();
+    for number in 0..READERS {
         let name = format!("reader-{number}");
         // Neighbours differ in role and team.
         let group = number % GROUPS;
@@ -193,7 +188,8 @@ async fn furnish(kms: &TestKms) -> Made {
             targets: RwLock::default(),
         };
         let leaf = kms.identities.client(&reader.uri(0));
-        let proof = json!({ "type": "certificate_san", "client_ca": client_ca, "san": format!("uri:{}", reader.uri(0)) });
+        let proof =
+            json!({ "type": "certificate_san", "client_ca": client_ca, "san": format!("uri:{}", reader.uri(0)) });
         let added = ada.add_credential(&from(json!(id)), &from(proof)).await.unwrap();
         let credential = added.principal.credentials.last().unwrap().id;
         *reader.proof.get_mut().unwrap() = Proof { credential, leaf, generation: 0 };
@@ -205,9 +201,9 @@ async fn furnish(kms: &TestKms) -> Made {
             reader.grants.push((key, own));
             reader.learn(targets[place].clone());
         }
-        readers.lock().unwrap().push(reader);
+        readers.push(reader);
     }
-    Made { readers: readers.into_inner().unwrap(), keys, client_ca, probe }
+    Made { readers, keys, client_ca, probe }
 }
 
 async fn bind(ada: &Client, principal: &str, role: &str, key: KeyId) {
