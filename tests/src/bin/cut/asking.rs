@@ -63,6 +63,7 @@ pub(crate) struct Ledger {
     /// When something was asked for of which no receipt came; it may have happened, at any time since.
     lost: Mutex<Vec<Nanos>>,
     cuts: Mutex<BTreeMap<Kind, u64>>,
+    restorations: AtomicU64,
     /// Receipts that name a node which did not answer.
     expired: AtomicU64,
     busy: Mutex<BTreeSet<Thing>>,
@@ -108,6 +109,12 @@ impl Ledger {
         self.cuts.lock().unwrap().clone()
     }
 
+    /// How many restorations somebody holds a receipt of.
+    pub(crate) fn restorations(&self) -> u64 {
+        self.restorations.load(Ordering::Relaxed)
+    }
+
+    /// How many receipts name a node that did not answer.
     pub(crate) fn expired(&self) -> u64 {
         self.expired.load(Ordering::Relaxed)
     }
@@ -166,6 +173,13 @@ impl<'a> Asking<'a> {
         if changed.is_some() {
             *self.ledger.cuts.lock().unwrap().entry(kind).or_default() += 1;
         }
+        changed
+    }
+
+    /// Gives back what was taken away.
+    pub(crate) async fn restore<A: Changed>(&mut self, call: impl AsyncFn(&Client) -> client::Result<A>) -> Option<A> {
+        let changed = self.change(call).await;
+        self.ledger.restorations.fetch_add(u64::from(changed.is_some()), Ordering::Relaxed);
         changed
     }
 

@@ -8,7 +8,7 @@ use keyward_tests::{Chance, from};
 use kms_client::{
     id::{KeyId, KeyVersion},
     wire::{
-        binding::BindingQuery,
+        binding::{BindingQuery, CreateBinding},
         key::VersionState,
         name::{KeyName, Reason},
     },
@@ -92,7 +92,7 @@ impl Hand<'_> {
         let name = KeyName::Id(key);
         self.asking.cut(Kind::Key, async |ada| ada.disable_key(&name, reason()).await).await;
         self.pause().await;
-        self.asking.change(async |ada| ada.enable_key(&name).await).await;
+        self.asking.restore(async |ada| ada.enable_key(&name).await).await;
     }
 
     /// A key is revoked for good, so it is one that nobody needs afterwards.
@@ -143,7 +143,8 @@ impl Hand<'_> {
     async fn binding(&mut self, reader: &Reader, key: KeyId) {
         self.end_bindings(Some(Kind::Binding), reader, "unwrapper", key).await;
         self.pause().await;
-        self.bind(reader, "unwrapper", key).await;
+        let binding = binding(reader, "unwrapper", key);
+        self.asking.restore(async |ada| ada.create_binding(&binding).await).await;
     }
 
     async fn role(&mut self, group: usize) {
@@ -155,7 +156,7 @@ impl Hand<'_> {
         self.pause().await;
         if !self.chance.one_in(12) {
             let with = from(json!({ "actions": ["unwrap"] }));
-            self.asking.change(async |ada| ada.update_role(&name, &with).await).await;
+            self.asking.restore(async |ada| ada.update_role(&name, &with).await).await;
             return;
         }
         // Another role takes its place.
@@ -182,14 +183,14 @@ impl Hand<'_> {
         let put = from(json!({ "text": text }));
         self.asking.cut(Kind::Policy, async |ada| ada.put_policy(&name, &put).await).await;
         self.pause().await;
-        self.asking.change(async |ada| ada.remove_policy(&name).await).await;
+        self.asking.restore(async |ada| ada.remove_policy(&name).await).await;
     }
 
     async fn principal(&mut self, reader: &Reader) {
         let id = from(json!(reader.id));
         self.asking.cut(Kind::Principal, async |ada| ada.suspend_principal(&id, reason()).await).await;
         self.pause().await;
-        self.asking.change(async |ada| ada.reinstate_principal(&id, reason()).await).await;
+        self.asking.restore(async |ada| ada.reinstate_principal(&id, reason()).await).await;
     }
 
     /// A credential is never used again, so the service gets another one.
@@ -204,7 +205,7 @@ impl Hand<'_> {
         let (generation, client_ca) = (generation + 1, self.world.client_ca);
         let san = format!("uri:{}", reader.uri(generation));
         let proof = from(json!({ "type": "certificate_san", "client_ca": client_ca, "san": san }));
-        let added = self.asking.change(async |ada| ada.add_credential(&id, &proof).await).await;
+        let added = self.asking.restore(async |ada| ada.add_credential(&id, &proof).await).await;
         let principal = match added {
             Some(added) => added.principal,
             // An answer was lost, and the credential is there.
@@ -216,7 +217,7 @@ impl Hand<'_> {
     }
 
     async fn bind(&mut self, reader: &Reader, role: &str, key: KeyId) {
-        let binding = from(json!({ "principal": reader.id, "role": role, "scope": { "key": key } }));
+        let binding = binding(reader, role, key);
         self.asking.change(async |ada| ada.create_binding(&binding).await).await;
     }
 
@@ -249,6 +250,10 @@ impl Hand<'_> {
     fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.chance.below(limit as u64)).unwrap()
     }
+}
+
+fn binding(reader: &Reader, role: &str, key: KeyId) -> CreateBinding {
+    from(json!({ "principal": reader.id, "role": role, "scope": { "key": key } }))
 }
 
 fn reason() -> Reason {

@@ -49,7 +49,7 @@ pub(crate) struct Unwrapped {
 /// What all services saw.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Answers, refusals among them.
+    /// Successes and refusals; not what a node answers while something that it needs is away.
     pub(crate) answers: AtomicU64,
     /// Refusals by their code, and what was no answer.
     pub(crate) refusals: Mutex<BTreeMap<String, u64>>,
@@ -169,7 +169,8 @@ impl Lane<'_> {
             }
             Err(error) => {
                 let code = error.code();
-                self.tally.answers.fetch_add(u64::from(code.is_some()), Ordering::Relaxed);
+                let decided = code.is_some_and(|code| code.status() != 503);
+                self.tally.answers.fetch_add(u64::from(decided), Ordering::Relaxed);
                 let name = code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
                 *self.tally.refusals.lock().unwrap().entry(name).or_default() += 1;
                 match code {

@@ -22,8 +22,8 @@ use super::{
 
 /// How many violations are printed.
 const PRINTED: usize = 20;
-/// What a second of a run must bring at least: cuts of which somebody holds a receipt (200 in a minute), and answers.
-const CUTS: f64 = 200.0 / 60.0;
+/// What a run must bring at least: in a minute, cuts and restorations of which somebody holds a receipt; in a second, answers.
+const CHANGES: u64 = 200;
 const OPERATIONS: u64 = 50;
 
 /// What a run left behind besides the database and the traces.
@@ -105,7 +105,8 @@ impl Report {
 
     fn account(&mut self, world: &World, evidence: &Evidence, traces: &Traces, changes: &[Change]) {
         let kinds: Vec<_> = self.cuts.iter().map(|(kind, times)| format!("{kind:?} {times}")).collect();
-        self.notes.push(format!("cuts by kind: {}", kinds.join(", ")));
+        let restorations = evidence.ledger.restorations();
+        self.notes.push(format!("cuts: {}; restorations {restorations}", kinds.join(", ")));
         let refusals = evidence.tally.refusals.lock().unwrap();
         let refusals: Vec<_> = refusals.iter().map(|(code, times)| format!("{code} {times}")).collect();
         self.notes.push(format!("successes {}, refusals: {}", evidence.seen.len(), refusals.join(", ")));
@@ -187,10 +188,9 @@ impl Report {
                 self.wrong.push(format!("this run means little: {what}"));
             }
         };
-        let cuts: u64 = self.cuts.values().sum();
-        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
-        let enough = cuts as f64 >= CUTS * seconds as f64;
-        demand(enough, format!("{cuts} cuts in {seconds} s"));
+        let (cuts, restorations) = (self.cuts.values().sum::<u64>(), evidence.ledger.restorations());
+        let enough = (cuts + restorations) * 60 >= CHANGES * seconds;
+        demand(enough, format!("{cuts} cuts and {restorations} restorations in {seconds} s"));
         demand(self.operations >= OPERATIONS * seconds, format!("{} operations in {seconds} s", self.operations));
         for kind in Kind::ALL {
             demand(seconds < 20 || self.cuts.contains_key(&kind), format!("no cut of kind {kind:?}"));
