@@ -30,6 +30,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long no node may answer.
 const OUTAGE: Duration = Duration::from_mins(2);
+/// How often an administrator asks again after a refusal that nothing explains.
+const SURPRISES: u32 = 5;
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Everything that can be cut.
@@ -66,6 +68,8 @@ pub(crate) struct Ledger {
     restorations: AtomicU64,
     /// Receipts that name a node which did not answer.
     expired: AtomicU64,
+    /// Refusals that nothing explains.
+    surprises: Mutex<Vec<String>>,
     busy: Mutex<BTreeSet<Thing>>,
     /// How often each group's role was replaced by another.
     pub(crate) roles: [AtomicU64; GROUPS],
@@ -112,6 +116,11 @@ impl Ledger {
     /// How many restorations somebody holds a receipt of.
     pub(crate) fn restorations(&self) -> u64 {
         self.restorations.load(Ordering::Relaxed)
+    }
+
+    /// Refusals that nothing explains.
+    pub(crate) fn surprises(&self) -> Vec<String> {
+        self.surprises.lock().unwrap().clone()
     }
 
     /// How many receipts name a node that did not answer.
@@ -185,8 +194,7 @@ impl<'a> Asking<'a> {
 
     /// Changes something. Nothing, where an earlier request of which no answer came has changed it already.
     pub(crate) async fn change<A: Changed>(&mut self, call: impl AsyncFn(&Client) -> client::Result<A>) -> Option<A> {
-        let started = Instant::now();
-        let mut asked_before = false;
+        let (started, mut surprises) = (Instant::now(), 0);
         loop {
             let (_, ada) = self.somewhere().await;
             let asked = now();
@@ -195,15 +203,18 @@ impl<'a> Asking<'a> {
                     self.ledger.keep(asked, changed.receipt());
                     return Some(changed);
                 }
+                // An earlier request may have done it after all.
+                Ok(Err(refused)) if is_final(&refused) && self.ledger.lost() > 0 => return None,
                 Ok(Err(refused)) if is_final(&refused) => {
-                    assert!(asked_before || self.ledger.lost() > 0, "an administrator was refused: {refused:?}");
-                    return None;
+                    // A node that knows of all receipts would have done it.
+                    self.ledger.surprises.lock().unwrap().push(format!("an administrator was refused: {refused:?}"));
+                    surprises += 1;
+                    if surprises == SURPRISES {
+                        return None;
+                    }
                 }
                 Ok(Err(error)) if did_nothing(&error) => {}
-                Ok(Err(_)) | Err(_) => {
-                    asked_before = true;
-                    self.ledger.lost.lock().unwrap().push(asked);
-                }
+                Ok(Err(_)) | Err(_) => self.ledger.lost.lock().unwrap().push(asked),
             }
             assert!(started.elapsed() < OUTAGE, "no node makes a change any more");
             sleep(AGAIN).await;
@@ -217,7 +228,6 @@ impl<'a> Asking<'a> {
             let (_, ada) = self.somewhere().await;
             match timeout(PATIENCE, call(&ada)).await {
                 Ok(Ok(answer)) => return answer,
-                Ok(Err(refused)) if is_final(&refused) => panic!("an administrator was refused: {refused:?}"),
                 Ok(Err(_)) | Err(_) => sleep(AGAIN).await,
             }
             assert!(started.elapsed() < OUTAGE, "no node answers any more");

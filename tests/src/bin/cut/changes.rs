@@ -211,9 +211,10 @@ impl Hand<'_> {
             // An answer was lost, and the credential is there.
             None => self.asking.look(async |ada| ada.principal(&id).await).await.principal,
         };
-        let credential = principal.credentials.iter().find(|credential| credential.proof == proof).unwrap().id;
-        let leaf = self.world.stopped.identities.client(&reader.uri(generation));
-        *reader.proof.write().unwrap() = Proof { credential, leaf, generation };
+        if let Some(credential) = principal.credentials.iter().find(|credential| credential.proof == proof) {
+            let leaf = self.world.stopped.identities.client(&reader.uri(generation));
+            *reader.proof.write().unwrap() = Proof { credential: credential.id, leaf, generation };
+        }
     }
 
     async fn bind(&mut self, reader: &Reader, role: &str, key: KeyId) {

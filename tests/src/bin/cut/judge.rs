@@ -138,7 +138,7 @@ impl Judge {
         Self { turns, complete, held }
     }
 
-    /// What the success broke, the gravest first.
+    /// What the success broke; what its own client can show comes first.
     pub(crate) fn broken(&self, success: &Success) -> Option<Broken> {
         self.after_a_cut(success).or_else(|| self.against_the_trace(success)).or_else(|| {
             let seen = success.seen.is_some();
@@ -191,6 +191,20 @@ impl Judge {
         let (sent, _) = success.seen?;
         let (held, newest) = self.held.range(..=sent).next_back()?;
         (*newest > revision).then_some(Broken::Stale { newest: *newest, held: *held })
+    }
+}
+
+impl Broken {
+    /// What this kind is called.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::AfterTheCut { .. } => "after the cut",
+            Self::Stale { .. } => "stale",
+            Self::LeftLate { .. } => "left late",
+            Self::NotInForce { .. } => "not in force",
+            Self::Withheld => "withheld",
+            Self::Untraced => "untraced",
+        }
     }
 }
 

@@ -130,6 +130,7 @@ impl Report {
             self.notes.push(format!("faults: {}", faults.join(", ")));
         }
         self.wrong.extend(evidence.toll.lost.iter().cloned());
+        self.wrong.extend(evidence.ledger.surprises());
     }
 
     /// Every success that a client saw, and every one that left a server.
@@ -177,7 +178,18 @@ impl Report {
                 self.violations.push(Violation { success, broken });
             }
         }
-        self.violations.sort_by_key(|violation| violation.success.left.map(|(_, at)| at));
+        self.violations.sort_by_key(|violation| {
+            let Success { seen, left, .. } = &violation.success;
+            (violation.broken.name(), left.map(|(_, at)| at).or(seen.map(|(sent, _)| sent)))
+        });
+        let mut kinds: BTreeMap<_, u64> = BTreeMap::new();
+        for violation in &self.violations {
+            *kinds.entry(violation.broken.name()).or_default() += 1;
+        }
+        if !kinds.is_empty() {
+            let kinds: Vec<_> = kinds.iter().map(|(kind, times)| format!("{kind} {times}")).collect();
+            self.notes.push(format!("violations: {}", kinds.join(", ")));
+        }
     }
 
     /// Whether so much happened that the absence of violations says something.
