@@ -14,6 +14,8 @@ cd "$root"
 source tests/scripts/say.sh
 # shellcheck source=scripts/needs.sh
 source tests/scripts/needs.sh
+# shellcheck source=scripts/postgres.sh
+source tests/scripts/postgres.sh
 # shellcheck source=scripts/services.sh
 source tests/scripts/services.sh
 # shellcheck source=scripts/fuzz.sh

@@ -45,10 +45,8 @@ mod on {
     static FILE: OnceLock<Option<File>> = OnceLock::new();
 
     pub(super) fn write(what: &str, id: &dyn Display, revision: Revision) {
-        let (Some(mut file), Ok(now)) = (FILE.get_or_init(open).as_ref(), clock_gettime(ClockId::CLOCK_MONOTONIC))
-        else {
-            return;
-        };
+        let Some(mut file) = FILE.get_or_init(open).as_ref() else { return };
+        let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else { return };
         let line = format!("{what} {id} {revision} {}{:09}\n", now.tv_sec(), now.tv_nsec());
         // A line that is missing is found by whoever reads the file: an answer came, and no flush of it.
         let _written = file.write_all(line.as_bytes());

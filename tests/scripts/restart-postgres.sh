@@ -3,8 +3,9 @@
 # everything out first; `immediate` is a crash.
 set -euo pipefail
 
-# shellcheck source=services.sh
-source "$(dirname "${BASH_SOURCE[0]}")/services.sh"
+# shellcheck source=postgres.sh
+source "$(dirname "${BASH_SOURCE[0]}")/postgres.sh"
 
-as_postgres pg_ctl --pgdata="$KEYWARD_TEST_POSTGRES_DATA" --log="${KEYWARD_TEST_POSTGRES_DATA%/data}/log" --mode="${1:?fast or immediate}" \
+data=$KEYWARD_TEST_POSTGRES_DATA
+as_postgres pg_ctl --pgdata="$data" --log="${data%/data}/log" --mode="${1:?fast or immediate}" \
     --timeout=60 --wait --silent restart
