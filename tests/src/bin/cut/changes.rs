@@ -28,6 +28,8 @@ const AT_MOST: u64 = 200;
 /// How long what is revoked for good stays in the load.
 const AFTERWARDS: Duration = Duration::from_millis(200);
 
+/// Between two looks whether somebody else is done with it.
+const IN_HAND: Duration = Duration::from_millis(5);
 /// Past it a service has as many credentials as one may have, removed ones among them.
 const CREDENTIALS: usize = 60;
 
@@ -143,8 +145,10 @@ impl Hand<'_> {
     async fn binding(&mut self, reader: &Reader, key: KeyId) {
         self.end_bindings(Some(Kind::Binding), reader, "unwrapper", key).await;
         self.pause().await;
+        self.alone_with(reader).await;
         let binding = binding(reader, "unwrapper", key);
         self.asking.restore(async |ada| ada.create_binding(&binding).await).await;
+        self.ledger.give_back(Thing::Reader(reader.number));
     }
 
     async fn role(&mut self, group: usize) {
@@ -218,8 +222,17 @@ impl Hand<'_> {
     }
 
     async fn bind(&mut self, reader: &Reader, role: &str, key: KeyId) {
+        self.alone_with(reader).await;
         let binding = binding(reader, role, key);
         self.asking.change(async |ada| ada.create_binding(&binding).await).await;
+        self.ledger.give_back(Thing::Reader(reader.number));
+    }
+
+    /// Nobody is given a role while suspended. Whoever suspends waits for nobody, so this ends.
+    async fn alone_with(&self, reader: &Reader) {
+        while !self.ledger.take(Thing::Reader(reader.number)) {
+            sleep(IN_HAND).await;
+        }
     }
 
     /// Ends every binding by which the reader has this role over the key: an answer that was lost may have left two.

@@ -41,6 +41,7 @@ pub(crate) struct World {
 
 /// A service that unwraps as fast as it can.
 pub(crate) struct Reader {
+    pub(crate) number: usize,
     pub(crate) id: PrincipalId,
     pub(crate) name: String,
     /// Its place in the groups: of its role, and of its team.
@@ -176,6 +177,7 @@ async fn furnish(kms: &TestKms) -> Made {
         let principal = json!({ "name": name, "kind": "service", "team": team_name(group) });
         let id = ada.create_principal(&from(principal)).await.unwrap().principal.id;
         let mut reader = Reader {
+            number,
             id,
             name,
             group,
