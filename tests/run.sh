@@ -14,6 +14,8 @@ cd "$root"
 source tests/scripts/say.sh
 # shellcheck source=scripts/needs.sh
 source tests/scripts/needs.sh
+# shellcheck source=scripts/postgres.sh
+source tests/scripts/postgres.sh
 # shellcheck source=scripts/services.sh
 source tests/scripts/services.sh
 # shellcheck source=scripts/fuzz.sh
@@ -28,6 +30,8 @@ usage: tests/run.sh                       everything: format, lints, tests on bo
        tests/run.sh bench --start [--quick] how long a new node takes to serve 10,000 keys and 100,000 bindings
        tests/run.sh fuzz [--minutes N]    every fuzz target, for N minutes in all (5): does any parser break its word?
        tests/run.sh crash [--kills N]     kill -9 at random moments under load, on both databases: is anything lost?
+       tests/run.sh cut [--seconds N] [--faults]
+                                          access cut under load on several nodes, for N seconds (60): is anything late?
 
 A PostgreSQL to use instead of a temporary one goes into KEYWARD_TEST_POSTGRES (postgres://...): its user makes databases.
 USAGE
@@ -37,7 +41,7 @@ main() {
     local suite=${1:-all}
     (($# == 0)) || shift
     case $suite in
-    all | test | bench | crash | fuzz) ;;
+    all | test | bench | crash | cut | fuzz) ;;
     -h | --help | help)
         usage
         return
@@ -105,6 +109,13 @@ suite_crash() {
     passed_step 'binaries' || exit 1
     start_services
     run own_tokens "$target/debug/crash" "$@"
+}
+
+suite_cut() {
+    step 'binaries' cargo build --workspace --bins
+    passed_step 'binaries' || exit 1
+    start_services
+    run own_tokens "$target/debug/cut" "$@"
 }
 
 suite_fuzz() {

@@ -7,6 +7,7 @@ pub mod config;
 pub mod crash;
 pub mod dev;
 pub mod doctor;
+mod flush_trace;
 pub mod gate;
 pub mod host;
 pub mod http;

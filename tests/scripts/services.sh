@@ -19,14 +19,6 @@ softhsm_module() {
     printf '%s' "${found%%$'\n'*}"
 }
 
-# The newest PostgreSQL's folder of programs, or nothing.
-postgres_bin() {
-    local found
-    found=$(find /usr/lib/postgresql -maxdepth 3 -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
-    found=${found:-$(command -v initdb || true)}
-    [[ -z $found ]] || dirname "$found"
-}
-
 start_postgres() {
     local password port try
     [[ -z ${KEYWARD_TEST_POSTGRES:-} ]] || return 0
@@ -47,6 +39,7 @@ start_postgres() {
         port=$((20000 + RANDOM % 12000))
         if as_postgres pg_ctl --pgdata="$postgres/data" --log="$postgres/log" --timeout=60 --wait --silent \
             --options="$(postgres_options "$port")" start >"$scratch/log/pg_ctl" 2>&1; then
+            export KEYWARD_TEST_POSTGRES_DATA=$postgres/data
             export KEYWARD_TEST_POSTGRES=postgres://postgres:$password@127.0.0.1:$port/postgres
             return
         fi
@@ -60,18 +53,6 @@ start_postgres() {
 postgres_options() {
     printf -- '-c %s ' "port=$1" listen_addresses=127.0.0.1 unix_socket_directories= fsync=on \
         synchronous_commit=on full_page_writes=on max_connections=300
-}
-
-# as_postgres PROGRAM ARGUMENTS...: as a user that PostgreSQL accepts, in a folder that this user may read.
-as_postgres() {
-    local program
-    program=$(postgres_bin)/$1
-    shift
-    (
-        cd /
-        ((EUID != 0)) || exec runuser -u postgres -- "$program" "$@"
-        exec "$program" "$@"
-    )
 }
 
 stop_postgres() {

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Leaf, Process, TestKms};
+use crate::{Identities, Leaf, Process, TestKms};
 
 static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
 
@@ -76,7 +76,7 @@ impl TestKms {
 
     /// The same, over a TCP stream that the test made.
     pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
-        dial.over(stream, &self.identities.ca_pem).await
+        self.identities.dial_over(stream, dial).await
     }
 
     /// A connection that shows this certificate, or none.
@@ -87,6 +87,13 @@ impl TestKms {
     /// One request on a connection of its own.
     pub async fn ask(&self, ask: &Ask) -> Reply {
         self.connect(None).await.ask(ask).await
+    }
+}
+
+impl Identities {
+    /// A TLS stream to a server whose certificate is of this authority, over a TCP stream that the test made.
+    pub async fn dial_over(&self, stream: TcpStream, dial: Dial<'_>) -> io::Result<TlsStream<TcpStream>> {
+        dial.over(stream, &self.ca_pem).await
     }
 }
 

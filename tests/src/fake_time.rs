@@ -50,14 +50,24 @@ impl FakeTime {
     ///
     /// How it ended, if it did not come to that.
     pub async fn start(&self, stopped: &StoppedKms, mut command: Command) -> Result<Process, Ended> {
+        self.lend(&mut command);
+        let process = Process::start(command, &stopped.identities.ca_pem).await?;
+        self.has(process.id());
+        Ok(process)
+    }
+
+    /// Gives a command these clocks. Whoever runs it names the process to [`FakeTime::has`].
+    pub fn lend(&self, command: &mut Command) {
         command
             .env("LD_PRELOAD", library())
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", if self.clocks == Clocks::Wall { "1" } else { "0" });
-        let process = Process::start(command, &stopped.identities.ca_pem).await?;
-        self.processes.lock().unwrap().push(process.id());
-        Ok(process)
+    }
+
+    /// What this process leaves behind goes when these clocks do.
+    pub fn has(&self, process: u32) {
+        self.processes.lock().unwrap().push(process);
     }
 }
 

@@ -2,6 +2,7 @@
 //! real certificates and tokens. Nothing of ours is replaced.
 
 mod boundary;
+mod chance;
 mod clock;
 mod connection;
 mod database;
@@ -19,6 +20,7 @@ mod sql;
 
 pub use self::{
     boundary::Boundary,
+    chance::Chance,
     clock::TestClock,
     connection::{Ask, Connection, Dial, Reply},
     database::Backend,

@@ -119,7 +119,7 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
-    /// Its id.
+    /// Its id. It has one until [`Process::ended`] has answered.
     pub fn id(&self) -> u32 {
         self.child.id().unwrap()
     }

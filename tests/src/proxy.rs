@@ -53,6 +53,8 @@ struct Shared {
     /// Where the database really is.
     database: String,
     up: AtomicBool,
+    /// Whether nothing passes, and no connection ends.
+    silent: watch::Sender<bool>,
     /// Counts the cuts: whatever is older than the newest ends.
     cuts: watch::Sender<u32>,
     trap: Mutex<Option<Trap>>,
@@ -78,6 +80,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             database: database.to_owned(),
             up: AtomicBool::new(true),
+            silent: watch::Sender::new(false),
             cuts: watch::Sender::new(0),
             trap: Mutex::default(),
         });
@@ -96,9 +99,15 @@ impl Proxy {
         self.shared.end_all();
     }
 
-    /// Lets connections come about again.
+    /// Lets nothing pass until [`Proxy::mend`], and ends nothing: what is sent arrives late.
+    pub fn silence(&self) {
+        self.shared.silent.send_replace(true);
+    }
+
+    /// Lets connections come about again, and pass what they hold.
     pub fn mend(&self) {
         self.shared.up.store(true, Ordering::SeqCst);
+        self.shared.silent.send_replace(false);
     }
 
     /// Loses the next COMMIT of this kind, or its answer, and ends every connection with it. Resolves when that happened.
@@ -112,6 +121,13 @@ impl Proxy {
 impl Shared {
     fn end_all(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Waits until something may pass.
+    async fn passes(&self) {
+        // Whoever could say so is here as long as we are.
+        let mut silent = self.silent.subscribe();
+        let _passes = silent.wait_for(|silent| !silent).await.is_ok();
     }
 
     fn trap_for(&self, of: Transaction) -> Option<Trap> {
@@ -130,17 +146,23 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn connect(client: TcpStream, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
     let Ok(database) = TcpStream::connect(&shared.database).await else { return };
+    for stream in [&client, &database] {
+        // A message goes on as it came, and does not wait for the next.
+        let _undelayed = stream.set_nodelay(true);
+    }
     let (from_client, mut to_client) = client.into_split();
     let (mut from_database, to_database) = database.into_split();
     let sprung = Arc::new(AtomicBool::new(false));
-    let silent = Arc::clone(&sprung);
+    let (carried_out, passing) = (Arc::clone(&sprung), Arc::clone(&shared));
     let answers = async {
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            match from_database.read(&mut buffer).await {
+            let read = from_database.read(&mut buffer).await;
+            passing.passes().await;
+            match read {
                 Ok(0) | Err(_) => return,
                 // What the database says after the trap was sprung is its answer to the COMMIT: it is carried out.
-                Ok(_) if silent.load(Ordering::SeqCst) => return,
+                Ok(_) if carried_out.load(Ordering::SeqCst) => return,
                 Ok(read) if to_client.write_all(&buffer[..read]).await.is_err() => return,
                 Ok(_) => {}
             }
@@ -179,6 +201,7 @@ impl Watch {
             }
         }
         while let Some(message) = self.message().await {
+            self.shared.passes().await;
             let (kind, body) = (message[0], &message[5..]);
             match kind {
                 b'P' => self.prepared(body),
@@ -211,6 +234,7 @@ impl Watch {
         let length = self.from_client.read_u32().await.ok()?;
         let mut rest = vec![0; usize::try_from(length).ok()?.checked_sub(4)?];
         self.from_client.read_exact(&mut rest).await.ok()?;
+        self.shared.passes().await;
         self.to_database.write_all(&[&length.to_be_bytes()[..], &rest].concat()).await.ok()?;
         rest.first_chunk().map(|code| u32::from_be_bytes(*code))
     }

@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::{Cluster, LoadError, Receipt, authentication::HistoryEntry, ledger::Ledger, snapshot::Snapshot};
 use crate::{
-    crash_point,
+    crash_point, flush_trace,
     model::{Change, Error, Operation, Revision, Row},
     store::{self, AuditIntent, ControlChange, Head, Hint, IdempotencyKey, StoredRow},
 };
@@ -292,6 +292,7 @@ impl<D: Send + Sync + 'static> Cluster<D> {
             let (here, elsewhere) =
                 futures_util::future::try_join(remembered, async { Ok(self.gather(step.revision, committed).await?) })
                     .await?;
+            flush_trace::acknowledged(id, step.revision);
             let receipt = self.build(id, step.revision, step.at, here, elsewhere);
             crash_point!("change.remembered");
             self.keep_receipt(receipt).await

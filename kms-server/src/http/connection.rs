@@ -15,9 +15,10 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
+use kms_client::id::RequestId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{cluster::Section, policy::Policies};
+use crate::{cluster::Section, flush_trace, policy::Policies};
 
 /// The sections that are open on one connection. Clones share them.
 #[derive(Clone, Default)]
@@ -25,6 +26,7 @@ pub struct Sections(Arc<Mutex<Vec<Held>>>);
 
 /// One open section.
 struct Held {
+    request: RequestId,
     section: Section<Policies>,
     /// How long the client may take to read, from the first moment it did not.
     patience: Duration,
@@ -49,8 +51,14 @@ pub(super) struct Guarded<S> {
 impl Sections {
     /// The body of an answer whose section this connection holds from now on.
     #[must_use]
-    pub fn guard(&self, bytes: Bytes, section: Section<Policies>, patience: Duration) -> AnswerBody {
-        self.held().push(Held { section, patience, buffered: false, overdue: None });
+    pub fn guard(
+        &self,
+        request: RequestId,
+        bytes: Bytes,
+        section: Section<Policies>,
+        patience: Duration,
+    ) -> AnswerBody {
+        self.held().push(Held { request, section, patience, buffered: false, overdue: None });
         AnswerBody { bytes: Full::new(bytes), sections: Some(self.clone()) }
     }
 
@@ -73,10 +81,12 @@ impl Sections {
     }
 
     fn flushed(&self) {
-        let mut held = self.held();
-        if !held.is_empty() {
-            held.retain(|held| !held.buffered);
-        }
+        self.held().retain(|held| {
+            if held.buffered {
+                flush_trace::flushed(held.request, held.section.snapshot().revision);
+            }
+            !held.buffered
+        });
     }
 
     /// Whether some section may last no longer. Only asked while the client does not read.

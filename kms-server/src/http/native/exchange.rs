@@ -239,7 +239,7 @@ impl Exchange {
         let mut bytes = Wiped::with_capacity(room);
         serde_json::to_writer(&mut bytes, answer).map_err(Error::internal)?;
         let patience = self.call.request.deadline.saturating_sub(self.service().clock().boot());
-        let body = self.connection.sections.guard(bytes.into_bytes(), section, patience);
+        let body = self.connection.sections.guard(self.call.request.id, bytes.into_bytes(), section, patience);
         let mut response = Response::new(Body::new(body));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use keyward_tests::{Process, StoppedKms, from};
+use keyward_tests::{Chance, Process, StoppedKms, from};
 use kms_client::{
     client::{self, Client},
     wire::{
@@ -23,47 +23,6 @@ const SERVICES: u64 = 12;
 const ADMINISTRATORS: u64 = 2;
 /// At most so many answers before a kill.
 const ANSWERS: u64 = 800;
-
-/// Random numbers that can be had again (`SplitMix64`).
-#[derive(Debug)]
-pub(crate) struct Chance {
-    seed: u64,
-    state: u64,
-}
-
-impl Chance {
-    pub(crate) fn new(seed: Option<u64>) -> Self {
-        let seed = seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-        Self { seed, state: seed }
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// A number below `limit`.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    pub(crate) fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    /// Another source, for somebody else.
-    fn fork(&mut self) -> Self {
-        let seed = self.next();
-        Self { seed, state: seed }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
 
 /// Everybody works until the server is killed, which it is after a random number of answers.
 pub(crate) async fn until_killed(stopped: &StoppedKms, server: Process, ledger: &Ledger, chance: &mut Chance) {

@@ -9,9 +9,9 @@ mod load;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use keyward_tests::{Backend, StoppedKms, TestKms};
+use keyward_tests::{Backend, Chance, StoppedKms, TestKms};
 
-use self::{ledger::Ledger, load::Chance};
+use self::ledger::Ledger;
 
 /// Kills the server under load and counts what was lost.
 #[derive(Debug, Parser)]
