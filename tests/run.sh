@@ -80,6 +80,7 @@ suite_all() {
     if passed_step 'binaries'; then
         nextest
         live_step 'kills' own_tokens "$target/debug/crash" --kills 20
+        live_step 'cuts' own_tokens "$target/debug/cut" --seconds 60 --faults
     fi
     verdict
 }

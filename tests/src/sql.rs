@@ -54,7 +54,7 @@ impl Sql {
                 .to_owned(),
             "DELETE FROM moved.ahead".to_owned(),
             format!("INSERT INTO moved.ahead VALUES ({seconds})"),
-            format!("ALTER DATABASE {name} SET search_path = moved, pg_catalog, public"),
+            format!("ALTER DATABASE {name} SET search_path = public, moved, pg_catalog"),
         ] {
             connection.execute(AssertSqlSafe(statement)).await.unwrap();
         }

@@ -5,7 +5,11 @@
 //! [`PeerCertificates`](super::PeerCertificates). There are no revocation lists: to cut a certificate off, remove its
 //! credential or its authority.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -31,7 +35,7 @@ pub struct ClientCertificates {
     verifier: ArcSwapOption<Verifier>,
     clock: Arc<dyn Clock>,
     /// What both faces of the clock said at the start.
-    started: (Timestamp, Duration),
+    started: Mutex<(Timestamp, Duration)>,
 }
 
 #[derive(Debug)]
@@ -95,13 +99,18 @@ impl Authority {
 impl ClientCertificates {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
-        let started = (clock.now(), clock.boot());
+        let started = Mutex::new((clock.now(), clock.boot()));
         Self { algorithms, verifier: ArcSwapOption::empty(), clock, started }
+    }
+
+    /// Takes cluster time as it is at the start for the time by which handshakes judge.
+    pub(super) fn begin_at(&self, now: Timestamp) {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = (now, self.clock.boot());
     }
 
     /// The time by which handshakes judge: as cluster time, it does not jump with the wall clock.
     fn now(&self) -> UnixTime {
-        let (wall, boot) = self.started;
+        let (wall, boot) = *self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Duration::try_from(wall.as_duration()).unwrap_or_default();
         UnixTime::since_unix_epoch(started.saturating_add(self.clock.boot().saturating_sub(boot)))
     }

@@ -75,8 +75,10 @@ impl Authenticator {
         Arc::clone(&self.client_certificates)
     }
 
-    /// Keeps the key sets of issuers fresh until the server stops.
-    pub fn start(self: &Arc<Self>, supervisor: &Supervisor) {
+    /// Judges certificates by cluster time, which is `now`, from here on, and keeps the key sets of issuers fresh until the
+    /// server stops.
+    pub fn start(self: &Arc<Self>, now: Timestamp, supervisor: &Supervisor) {
+        self.client_certificates.begin_at(now);
         let (authenticator, stopping) = (Arc::clone(self), supervisor.clone());
         supervisor.run("key sets", async move {
             tokio::select! {

@@ -139,7 +139,7 @@ impl Server {
         service.look_at_disk();
         service.take_back_unmade().await?;
         service.settle_operations().await?;
-        authenticator.start(&core);
+        authenticator.start(cluster.now(), &core);
         jobs::start(&edge, &service);
 
         let limits = config.limits.limits();
