@@ -6,12 +6,14 @@ use std::{collections::BTreeSet, os::unix::process::ExitStatusExt as _, sync::Ar
 use futures_util::future::join_all;
 use keyward_tests::{Backend, Process, Proxy, SIGKILL, Sql, TestClock, TestKms, from, host_command, program, until};
 use kms_client::{
-    client::Client,
+    client::{self, Client},
     wire::{
         bytes::Base64,
         change::ChangeQuery,
         data_key::{GenerateDataKey, UnwrapDataKey},
         name::KeyName,
+        node::{LeaseState, NodeKind},
+        operation::OperationState,
         problem::Code,
         receipt::{NodeOutcome, Receipt},
     },
@@ -309,4 +311,41 @@ async fn a_host_command_joins_and_leaves() {
     assert!(!refused.status.success());
     assert!(refused.err.contains("other nodes run"), "{refused:?}");
     assert_eq!(one.server.service.cluster().members().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_shown_with_revision_lease_version_and_region() {
+    let (one, other, key) = two().await;
+    let changed = one.client("ada").disable_key(&key, from(json!("a test"))).await.unwrap();
+    for node in [&one, &other] {
+        let list = node.client("audrey").list_nodes().await.unwrap();
+        assert_eq!(list.lease_milliseconds, 3_000);
+        let mut both = vec![id(&one), id(&other)];
+        both.sort();
+        assert_eq!(list.nodes.iter().map(|node| node.id.to_string()).collect::<Vec<_>>(), both);
+        for node in &list.nodes {
+            assert_eq!((node.kind, node.lease), (NodeKind::Server, LeaseState::Held), "{node:?}");
+            assert_eq!((node.region.to_string().as_str(), node.version.as_str()), ("eu-test-1", "0.1.0"));
+            assert!(node.silent_milliseconds < 3_000, "{node:?}");
+        }
+        // The one that did not make the change has told the others that it applied it; the maker does at its next renewal.
+        let told = list.nodes.iter().find(|node| node.id.to_string() == id(&other)).unwrap();
+        assert_eq!(told.revision, changed.receipt.revision);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_not_waited_for_is_asked_about_on_another_node() {
+    let (one, other, _) = two().await;
+    let create = from(json!({ "alias": "later", "data_class": "clinical" }));
+    let told = one.client("ada").without_waiting().create_key(&create).await.unwrap_err();
+    let client::Error::Accepted(accepted) = told else { panic!("it was waited for: {told}") };
+    let ada = other.client("ada");
+    let done = until(async || {
+        let operation = ada.operation(accepted.change_id).await.unwrap().operation;
+        (operation.state == OperationState::Succeeded).then_some(operation)
+    });
+    let receipt = done.await.change.unwrap().receipt;
+    assert_eq!(receipt.nodes.len(), 2);
+    assert_eq!(ada.change(accepted.change_id).await.unwrap().change.receipt, receipt);
 }

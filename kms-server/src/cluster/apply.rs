@@ -15,8 +15,9 @@ const PAGE: u32 = 100;
 impl<D: Send + Sync + 'static> Cluster<D> {
     /// Applies and drains what was committed since the snapshot in force.
     pub(super) async fn catch_up(&self, store: &Store) -> Result<(), LoadError> {
-        let _following = self.following.lock().await;
+        // The connection first: nobody waits here for another's. What it sees is of the moment of the first question.
         let mut tx = store.read().await?;
+        let _following = self.following.lock().await;
         loop {
             let snapshot = self.snapshot();
             let entries = tx.changes_after(snapshot.revision, PAGE).await?;

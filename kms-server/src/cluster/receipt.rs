@@ -54,7 +54,9 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         let (mut waiting, mut nodes) = (None::<BTreeMap<NodeId, Member>>, Vec::new());
         loop {
             heard.borrow_and_update();
-            let asked = timeout(lease.saturating_sub(elapsed()), self.members()).await;
+            // By a connection of the changes' own: a cut does not wait for those who read.
+            let asked = async { self.store.begin().await?.members().await };
+            let asked = timeout(lease.saturating_sub(elapsed()), asked).await;
             let passed = elapsed();
             let mut end = |node: NodeId, acknowledged: bool| {
                 nodes.push(ReceiptNode { node, acknowledged, milliseconds: milliseconds(passed) });

@@ -30,6 +30,8 @@ const KEYS: usize = 10_000;
 const PRINCIPALS: usize = 10_000;
 const BINDINGS: usize = 100_000;
 const STARTS: usize = 3;
+/// So many changes are timed together.
+const FEW: usize = 1_000;
 
 /// Makes the installation and starts it.
 pub(super) async fn measure(backend: Backend) -> Result<()> {
@@ -129,7 +131,14 @@ async fn make(config: &Config) -> Result<()> {
         commit(&cluster, create).await?;
         principals.push(principal);
     }
+    let mut began = Instant::now();
     for number in 0..BINDINGS {
+        if number == FEW || number == BINDINGS - FEW {
+            began = Instant::now();
+        }
+        if number == 2 * FEW {
+            eprintln!("a change at {number} bindings takes {:.2} ms", per_change(began));
+        }
         let (Some(principal), Some(key)) = (principals.get(number % PRINCIPALS), keys.get(number / 10 % KEYS)) else {
             break;
         };
@@ -144,8 +153,14 @@ async fn make(config: &Config) -> Result<()> {
         };
         commit(&cluster, create).await?;
     }
+    eprintln!("a change at {BINDINGS} bindings takes {:.2} ms", per_change(began));
     foundation.store.close().await;
     Ok(())
+}
+
+/// Milliseconds, of the last [`FEW`] changes.
+fn per_change(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3 / FEW as f64
 }
 
 async fn commit(cluster: &Cluster<Policies>, operation: Operation) -> Result<()> {
