@@ -102,7 +102,7 @@ suite_bench() {
     bench=$(realpath "$target/release/bench")
     start_services
     cd "$called_from"
-    run "$bench" "$@"
+    run own_tokens "$bench" "$@"
 }
 
 suite_crash() {
@@ -134,7 +134,7 @@ suite_fuzz() {
 }
 
 # own_tokens PROGRAM ARGUMENTS...: with a SoftHSM folder of its own.
-own_tokens() { tests/scripts/own-tokens.sh "$@"; }
+own_tokens() { "$root/tests/scripts/own-tokens.sh" "$@"; }
 
 start_services() {
     start_softhsm
