@@ -114,6 +114,11 @@ impl Ledger {
     }
 
     /// How many restorations somebody holds a receipt of.
+    /// Cuts and restorations that have their receipt.
+    pub(crate) fn changes(&self) -> u64 {
+        self.cuts.lock().unwrap().values().sum::<u64>() + self.restorations()
+    }
+
     pub(crate) fn restorations(&self) -> u64 {
         self.restorations.load(Ordering::Relaxed)
     }

@@ -17,7 +17,10 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 use futures_util::future::join_all;
 use keyward_tests::Chance;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use self::{
     asking::Ledger,
@@ -27,11 +30,14 @@ use self::{
     world::World,
 };
 
+/// So many cuts and restorations a run must bring.
+const CHANGES: u64 = 200;
+
 /// Cuts access under load and looks for what came too late.
 #[derive(Debug, Parser)]
 #[command(name = "tests/run.sh cut")]
 struct Options {
-    /// For how long.
+    /// For how long at least: a slow machine takes longer until the run means something.
     #[arg(long, value_name = "NUMBER", default_value_t = 60)]
     seconds: u64,
     /// Stop, kill, partition and confuse nodes meanwhile.
@@ -43,6 +49,15 @@ struct Options {
     /// Repeat the choices of this seed, as far as the machine allows.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+}
+
+impl Options {
+    /// How many cuts and restorations a run must bring: 200, or what a shorter run can. While the only node is away, nothing can be
+    /// changed.
+    fn changes(&self) -> u64 {
+        let share = if self.faults && self.nodes == 1 { 2 } else { 1 };
+        CHANGES.min(CHANGES * self.seconds / 60) / share
+    }
 }
 
 #[tokio::main]
@@ -93,6 +108,13 @@ async fn run(world: &World, options: &Options, chance: &mut Chance) -> Evidence 
     };
     let clock = async {
         sleep(Duration::from_secs(options.seconds)).await;
+        // A slow machine needs longer for a run to mean something.
+        let enough = async {
+            while ledger.changes() < options.changes() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let _in_the_end = timeout(Duration::from_secs(2 * options.seconds), enough).await;
         stop_faults.send_replace(true);
     };
     let (seen, (), toll, ()) = tokio::join!(load, cuts, faults, clock);

@@ -22,8 +22,7 @@ use super::{
 
 /// How many violations are printed.
 const PRINTED: usize = 20;
-/// What a run must bring at least: in a minute, cuts and restorations of which somebody holds a receipt; in a second, answers.
-const CHANGES: u64 = 200;
+/// What a run must bring at least: in a second, answers.
 const OPERATIONS: u64 = 50;
 
 /// What a run left behind besides the database and the traces.
@@ -201,10 +200,8 @@ impl Report {
             }
         };
         let (cuts, restorations) = (self.cuts.values().sum::<u64>(), evidence.ledger.restorations());
-        // While the only node is away, nothing can be changed.
-        let share = if options.faults && options.nodes == 1 { 2 } else { 1 };
-        let enough = (cuts + restorations) * 60 * share >= CHANGES * seconds;
-        demand(enough, format!("{cuts} cuts and {restorations} restorations in {seconds} s"));
+        let enough = cuts + restorations >= options.changes();
+        demand(enough, format!("{cuts} cuts and {restorations} restorations"));
         demand(self.operations >= OPERATIONS * seconds, format!("{} operations in {seconds} s", self.operations));
         for kind in Kind::ALL {
             demand(seconds < 20 || self.cuts.contains_key(&kind), format!("no cut of kind {kind:?}"));
