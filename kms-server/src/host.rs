@@ -18,7 +18,7 @@ use crate::{
     policy::Policies,
     recover::Recovery,
     serve::{self, Foundation, ServeError, check_clock},
-    store::{HsmRoots, MemberKind, Store},
+    store::{Claim, HsmRoots, MemberKind, Store},
     supervisor::Supervisor,
 };
 
@@ -33,8 +33,7 @@ pub async fn initialise(
     solo: bool,
     operations: Vec<Operation>,
 ) -> Result<Receipt, ServeError> {
-    let (store, hsm) = serve::open(config, &clock).await?;
-    store.claim().await?;
+    let (store, hsm) = serve::open(config, &clock, Claim::Alone).await?;
     let kept = store.read().await?.roots().await?;
     let roots = if let Some(roots) = kept {
         roots

@@ -18,7 +18,11 @@ use kms_client::{
         receipt::{NodeOutcome, Receipt},
     },
 };
-use kms_server::{config::Config, serve::Unfit};
+use kms_server::{
+    config::Config,
+    serve::Unfit,
+    store::{self, Claim, Store},
+};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -348,4 +352,21 @@ async fn a_change_that_was_not_waited_for_is_asked_about_on_another_node() {
     let receipt = done.await.change.unwrap().receipt;
     assert_eq!(receipt.nodes.len(), 2);
     assert_eq!(ada.change(accepted.change_id).await.unwrap().change.receipt, receipt);
+}
+
+/// The program of before there were several nodes takes the database for itself: neither starts beside the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_knows_no_other_nodes_is_not_beside_one_that_does() {
+    let stopped = TestKms::start(Backend::Postgres).await.stop().await;
+    let store = Store::open(&stopped.config.database.database().unwrap()).await.unwrap();
+    store.claim(Claim::Alone).await.unwrap();
+    let refusal = stopped.refusal().await.to_string();
+    assert!(refusal.contains("in use by another process"), "{refusal}");
+    store.close().await;
+    let kms = stopped.start_again().await.unwrap();
+    let store = Store::open(&kms.config.database.database().unwrap()).await.unwrap();
+    assert!(matches!(store.claim(Claim::Alone).await, Err(store::Error::Claimed)));
+    store.claim(Claim::Together).await.unwrap();
+    store.close().await;
+    kms.stop().await;
 }

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     model::{self, Clock, ControlState},
     policy::Policies,
-    store::{HsmRoots, MemberKind, Store},
+    store::{Claim, HsmRoots, MemberKind, Store},
 };
 
 /// The parts that host commands need too: database, token, and the installation's secrets.
@@ -35,7 +35,7 @@ impl Foundation {
     ///
     /// [`ServeError`].
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, ServeError> {
-        let (store, hsm) = open(config, clock).await?;
+        let (store, hsm) = open(config, clock, Claim::Together).await?;
         let roots = store.read().await?.roots().await?.ok_or(ServeError::NotInitialised)?;
         Self::with_roots(store, hsm, roots).await
     }
@@ -107,11 +107,12 @@ impl Foundation {
 /// # Errors
 ///
 /// [`ServeError`].
-pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Store, Hsm), ServeError> {
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>, claim: Claim) -> Result<(Store, Hsm), ServeError> {
     let clock = Arc::clone(clock);
     let settings = hsm::Settings { uptime: Uptime::new(move || clock.boot()), ..config.key_store.settings()? };
     make_folders(config)?;
     let store = Store::open(&config.database.database()?).await?;
+    store.claim(claim).await?;
     store.migrate().await?;
     let hsm = tokio::task::spawn_blocking(move || Hsm::open(settings))
         .await

@@ -94,6 +94,15 @@ impl Database {
     }
 }
 
+/// For whom a process takes a database that others could have too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// For itself: it makes the installation. Programs that know nothing of other nodes ask for this as well.
+    Alone,
+    /// For itself and other nodes.
+    Together,
+}
+
 /// An open database. Clones share its connections, and on SQLite the lock on its file.
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -132,16 +141,15 @@ impl Store {
         }
     }
 
-    /// Takes the database for this process until the store is closed, to make an installation in it. On SQLite it has the file
-    /// already.
+    /// Takes the database for this process until the store is closed. On SQLite it has the file already.
     ///
     /// # Errors
     ///
     /// [`Error::Claimed`] if another process has it; [`Error::Unavailable`].
-    pub async fn claim(&self) -> Result<(), Error> {
+    pub async fn claim(&self, claim: Claim) -> Result<(), Error> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(postgres) => postgres.claim().await,
+            Self::Postgres(postgres) => postgres.claim(claim).await,
         }
     }
 

@@ -11,7 +11,7 @@ use sqlx::{
 
 use tokio::{sync::Mutex, time::interval};
 
-use super::{Error, Tx};
+use super::{Claim, Error, Tx};
 
 /// An open PostgreSQL database.
 #[derive(Debug, Clone)]
@@ -109,13 +109,16 @@ impl Postgres {
     }
 
     /// Takes the database for this process. One that has just ended may hold it for a moment longer.
-    pub(super) async fn claim(&self) -> Result<(), Error> {
-        const SQL: &str = "SELECT pg_try_advisory_lock($1)";
+    pub(super) async fn claim(&self, claim: Claim) -> Result<(), Error> {
+        let sql = match claim {
+            Claim::Alone => "SELECT pg_try_advisory_lock($1)",
+            Claim::Together => "SELECT pg_try_advisory_lock_shared($1)",
+        };
         let mut connection = self.connect().await?;
         let mut tries = interval(CLAIM_AGAIN);
         for _ in 0..CLAIM_TRIES {
             tries.tick().await;
-            if sqlx::query_scalar(SQL).bind(CLAIM).fetch_one(&mut connection).await? {
+            if sqlx::query_scalar(sql).bind(CLAIM).fetch_one(&mut connection).await? {
                 *self.claim.lock().await = Some(connection);
                 return Ok(());
             }
@@ -126,7 +129,7 @@ impl Postgres {
     pub(super) async fn close(&self) {
         if let Some(mut connection) = self.claim.lock().await.take() {
             // Given back before the connection ends, so that whoever comes next need not wait for that.
-            let _given_back = sqlx::query("SELECT pg_advisory_unlock($1)").bind(CLAIM).execute(&mut connection).await;
+            let _given_back = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut connection).await;
             let _closed = connection.close().await;
         }
         self.changes.close().await;
