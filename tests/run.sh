@@ -27,7 +27,7 @@ usage: tests/run.sh                       everything: format, lints, tests on bo
        tests/run.sh test [nextest's]      the tests only, e.g. `tests/run.sh test unwrap`
        tests/run.sh bench [--quick] [--postgres] [--json FILE]
                                           raw HSM decryption against unwrap and generate over HTTPS
-       tests/run.sh bench --start [--quick] how long a new node takes to serve 10,000 keys and 100,000 bindings
+       tests/run.sh bench --start [--quick] how long a new node takes to load 10,000 keys and 100,000 bindings
        tests/run.sh fuzz [--minutes N]    every fuzz target, for N minutes in all (5): does any parser break its word?
        tests/run.sh crash [--kills N]     kill -9 at random moments under load, on both databases: is anything lost?
        tests/run.sh cut [--seconds N] [--faults]

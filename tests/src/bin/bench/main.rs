@@ -43,7 +43,7 @@ struct Options {
     /// Measure on PostgreSQL too. Without `--quick` it is measured anyway.
     #[arg(long)]
     postgres: bool,
-    /// Measure only how long a new node takes to serve a large installation.
+    /// Measure only how long a new node takes to load the control state of a large installation.
     #[arg(long)]
     start: bool,
     /// Write the figures to this file too, as JSON.
