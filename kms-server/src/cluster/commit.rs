@@ -169,7 +169,6 @@ impl<D: Send + Sync + 'static> Cluster<D> {
         self.anchor.remember_in_token(&self.row_key, snapshot.revision, snapshot.hash).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it enters the hash")]
     fn step(
         &self,
         snapshot: &Snapshot<D>,

@@ -1,5 +1,5 @@
 //! The kernel's hand on this process. Between the last look at the lease and the socket a process can be stopped, by SIGSTOP
-//! or with its machine, and go on when others no longer wait for it. So a kernel timer ends it: it runs on CLOCK_BOOTTIME,
+//! or with its machine, and go on when others no longer wait for it. So a kernel timer ends it: it runs on `CLOCK_BOOTTIME`,
 //! which counts while the machine is suspended, and SIGKILL reaches a process that is stopped.
 //!
 //! It is armed up to the end of the lease and armed anew by each counted renewal. A node that is there when its lease ends
@@ -40,7 +40,7 @@ impl KillTimer {
         }
     }
 
-    /// Ends the process at this moment of CLOCK_BOOTTIME, unless it is armed anew or disarmed before.
+    /// Ends the process at this moment of `CLOCK_BOOTTIME`, unless it is armed anew or disarmed before.
     pub(super) fn arm(&mut self, at: Duration) -> nix::Result<()> {
         let Some(timer) = &mut self.0 else { return Ok(()) };
         timer.set(Expiration::OneShot(TimeSpec::from(at)), TimerSetTimeFlags::TFD_TIMER_ABSTIME)

@@ -145,7 +145,7 @@ mod tests {
         let lease = Lease::none(LeaseTerms::default(), clock.clone());
         assert!(!lease.holds(), "nothing was renewed yet");
         *clock.0.lock().unwrap() = Duration::from_millis(1_500);
-        lease.count(Duration::from_millis(1_000));
+        lease.count(Duration::from_secs(1));
         assert!(lease.holds());
         // A renewal that was sent earlier and counted later takes nothing away.
         lease.count(Duration::from_millis(500));
@@ -153,7 +153,7 @@ mod tests {
         assert!(lease.holds());
         *clock.0.lock().unwrap() = Duration::from_millis(1_000 + 2_100);
         assert!(!lease.holds(), "a fifth is for drift, a tenth for sections");
-        lease.count(Duration::from_millis(3_000));
+        lease.count(Duration::from_secs(3));
         assert!(lease.holds());
         lease.leave();
         assert!(!lease.holds());

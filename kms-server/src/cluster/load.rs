@@ -103,10 +103,10 @@ impl<D: Send + Sync + 'static> Cluster<D> {
 
     /// Joins, and only then reads: see `membership.rs`.
     async fn load_with(parts: Parts<D>, compare: bool) -> Result<Self, LoadError> {
-        let Some(joining) = &parts.joining else { return Self::load_joined(parts, compare).await };
+        let Some(joining) = &parts.joining else { return Box::pin(Self::load_joined(parts, compare)).await };
         membership::join(&parts.store, parts.node, joining, parts.clock.now()).await?;
         let (store, node) = (parts.store.clone(), parts.node);
-        let loaded = Self::load_joined(parts, compare).await;
+        let loaded = Box::pin(Self::load_joined(parts, compare)).await;
         if loaded.is_err() {
             // It answers nobody, so it need not be waited for.
             let _left = membership::leave(&store, node).await;

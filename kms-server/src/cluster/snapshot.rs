@@ -180,7 +180,7 @@ impl<D> fmt::Debug for Section<D> {
 
 impl<D> fmt::Debug for Epochs<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epochs").field("revision", &self.current.load().snapshot.revision).finish()
+        f.debug_struct("Epochs").field("revision", &self.current.load().snapshot.revision).finish_non_exhaustive()
     }
 }
 

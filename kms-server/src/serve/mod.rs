@@ -92,7 +92,7 @@ impl Server {
         keep(&keeper, &cluster, arming)?;
         let keepers = keeper.clone();
         let begun = Begun { foundation, certificate, core, keeper, authenticator, cluster, audit_cell, made_elsewhere };
-        let started = Self::start_joined(config, clock, metrics, begun).await;
+        let started = Box::pin(Self::start_joined(config, clock, metrics, begun)).await;
         if started.is_err() {
             keepers.stop().await;
         }

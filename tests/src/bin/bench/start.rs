@@ -32,7 +32,7 @@ const PRINCIPALS: usize = 10_000;
 const BINDINGS: usize = 100_000;
 const STARTS: usize = 3;
 /// So many changes are timed together.
-const FEW: usize = 1_000;
+const FEW: u32 = 1_000;
 
 /// Makes the installation and starts it.
 pub(super) async fn measure(backend: Backend) -> Result<()> {
@@ -115,12 +115,12 @@ async fn make(config: &Config) -> Result<()> {
         commit(&cluster, create).await?;
         principals.push(principal);
     }
-    let mut began = Instant::now();
+    let (mut began, few) = (Instant::now(), usize::try_from(FEW)?);
     for number in 0..BINDINGS {
-        if number == FEW || number == BINDINGS - FEW {
+        if number == few || number == BINDINGS - few {
             began = Instant::now();
         }
-        if number == 2 * FEW {
+        if number == 2 * few {
             eprintln!("a change at {number} bindings takes {:.2} ms", per_change(began));
         }
         let (Some(principal), Some(key)) = (principals.get(number % PRINCIPALS), keys.get(number / 10 % KEYS)) else {
@@ -144,7 +144,7 @@ async fn make(config: &Config) -> Result<()> {
 
 /// Milliseconds, of the last [`FEW`] changes.
 fn per_change(began: Instant) -> f64 {
-    began.elapsed().as_secs_f64() * 1e3 / FEW as f64
+    began.elapsed().as_secs_f64() * 1e3 / f64::from(FEW)
 }
 
 async fn commit(cluster: &Cluster<Policies>, operation: Operation) -> Result<()> {
