@@ -128,7 +128,11 @@ async fn check_config_says_everything_at_once() {
         .replace(module, "module = \"/dev/null\"\nname = \"Not A Name\"\ncall_timeout_seconds = 0")
         .replace("pin_file = \"pin\"", "pin_file = \"no-pin\"")
         .replace("anchor/anchor.json", "pin/anchor.json");
-    fs::write(&file, format!("{bad}\n[limits]\nconnections = 0\n[log]\nfilter = \"=,=\"\n")).unwrap();
+    fs::write(
+        &file,
+        format!("{bad}\n[cluster]\nlease_milliseconds = 999\n[limits]\nconnections = 0\n[log]\nfilter = \"=,=\"\n"),
+    )
+    .unwrap();
     let ended = host_command("check-config", &file, &[]).await;
     assert_eq!((ended.status.code(), ended.out.as_str()), (Some(1), ""), "{ended:?}");
     for field in [
@@ -141,6 +145,7 @@ async fn check_config_says_everything_at_once() {
         "error: key_store.call_timeout_seconds: ",
         "error: key_store.pin_file: ",
         "error: anchor.file: ",
+        "error: cluster.lease_milliseconds: ",
         "error: limits.connections: ",
         "warning: log.filter: ",
     ] {

@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{Config, Problem, Shared, permissions};
+use super::{Config, ConfigError, Problem, Shared, permissions};
 use crate::telemetry::{self, TracesSection};
 
 impl Config {
@@ -178,6 +178,9 @@ impl Config {
             if value == 0 {
                 problems.push(Problem::error(field, "it is 0, so nothing would be served", "leave it out or raise it"));
             }
+        }
+        if let Err(ConfigError::Section { detail, .. }) = self.cluster.check() {
+            problems.push(Problem::error("cluster.lease_milliseconds", detail, "leave it out, or write one between"));
         }
         if let Some(traces) = &self.traces {
             problems.extend(trace_problems(traces));
